@@ -1,0 +1,74 @@
+"""Errors a user can act on.
+
+Every error this project raises on purpose derives from `ZooError`. Its message is one line that names the thing, says
+what is wrong and what to do. The command line prints that line, never a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class ZooError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class UnknownNameError(ZooError):
+    """A name that is in no registry."""
+
+
+class ConfigError(ZooError):
+    """A configuration field that does not exist or holds a value out of range."""
+
+
+class DataError(ZooError):
+    """Input data that cannot be used: missing, corrupt, of the wrong shape, too short."""
+
+
+class ModelFileError(ZooError):
+    """A run folder, bundle or weights file that cannot be read or trusted."""
+
+
+class ExportError(ZooError):
+    """An export that failed or did not pass the export gate."""
+
+
+class TrainingError(ZooError):
+    """Training that cannot go on, for example because the loss is not a number."""
+
+
+class MissingExtraError(ZooError):
+    """An optional dependency is not installed."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for an unknown name; it lists the nearest known names and then all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownNameError(f"No {kind} is named '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional module, or say which extra brings it.
+
+    Args:
+        module: Dotted name of the module to import.
+        extra: The extra of this distribution that installs it.
+        purpose: What it is needed for, as the subject of the message ("Training").
+
+    Returns:
+        The imported module.
+
+    Raises:
+        MissingExtraError: If the module is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{purpose} needs '{error.name}', which is not installed; run: pip install 'attention-zoo[{extra}]'."
+        ) from error

@@ -1,0 +1,1 @@
+"""Explanations: attention maps and weights, drawn over the input."""

@@ -1,0 +1,136 @@
+"""Atomic output: everything is written beside its destination and then renamed.
+
+A crash, a full disk or an interrupt leaves what the user had; a half-written file never has the final name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import ZooError
+
+
+@contextlib.contextmanager
+def write_beside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it replaces `path`, on error it is removed.
+
+    Args:
+        path: Destination file. Missing parent folders are made.
+
+    Yields:
+        The path to write to. It has the destination's suffix, since some writers look at it.
+
+    Raises:
+        ZooError: If the destination is a folder or cannot be written (permission, full disk, ...).
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ZooError(f"Cannot write '{target}': it is a folder; give a file name.")
+    beside: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        beside = Path(name)
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o666 & ~mask)
+        beside.replace(target)
+    except OSError as error:
+        raise ZooError(f"Cannot write '{target}': {error.strerror or error}.") from error
+    finally:
+        if beside is not None:
+            with contextlib.suppress(OSError):
+                beside.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with write_beside(path) as beside:
+        beside.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` to `path` as UTF-8, atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def to_json(value: Any) -> str:
+    """Serialise to readable JSON; numpy scalars and arrays become numbers and lists, NaN becomes null."""
+    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as JSON (see `to_json`), atomically."""
+    write_text(path, to_json(value))
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ZooError: If the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ZooError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
+
+
+def replace_folder(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> None:
+    """Let `fill` write into a fresh folder, then put it in the place of `path` (whose old content is removed last).
+
+    Raises:
+        ZooError: If `path` is a file or the folder cannot be written.
+    """
+    target = Path(path)
+    if target.is_file():
+        raise ZooError(f"Cannot write the folder '{target}': a file has that name.")
+    beside: Path | None = None
+    old: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o777 & ~mask)
+        fill(beside)
+        if target.exists():
+            old = target.with_name(f".{target.name}-old-{os.getpid()}")
+            target.rename(old)
+        beside.rename(target)
+    except OSError as error:
+        if old is not None and old.exists() and not target.exists():
+            old.rename(target)
+        raise ZooError(f"Cannot write the folder '{target}': {error.strerror or error}.") from error
+    finally:
+        if beside is not None and beside.exists():
+            shutil.rmtree(beside, ignore_errors=True)
+        if old is not None and target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value

@@ -1,0 +1,1 @@
+"""Metrics and the plain baselines beside them."""

@@ -1,0 +1,1 @@
+"""Architectures, one file each; the module's name is the registered name."""

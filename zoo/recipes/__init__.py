@@ -1,0 +1,1 @@
+"""Recipes: how an architecture is trained on a dataset, one file each."""

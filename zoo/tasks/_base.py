@@ -1,0 +1,161 @@
+"""The interface of tasks. A task module defines one instance, `TASK`; it imports Keras inside its methods."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from zoo.config import BaseConfig
+from zoo.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    import keras
+
+    from zoo.datasets import Dataset, Source
+
+Arrays = dict[str, np.ndarray]
+
+
+class Examples(Protocol):
+    """Training examples, gathered a batch at a time (per-element work would cost more than the model's)."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        ...
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, np.ndarray | None]:
+        """Return (inputs by name, targets, sample weights or None) of the examples at `indices`.
+
+        `rng` is given in training only: augmentation draws from it, and nothing else is random.
+        """
+        ...
+
+
+@dataclass
+class Requests:
+    """Serving inputs of many examples, with what is needed to judge the answers.
+
+    Attributes:
+        inputs: Serving inputs by name, first axis = example.
+        truth: Task-private: references, labels, futures.
+        ids: One identifier an example.
+    """
+
+    inputs: Arrays
+    truth: Any
+    ids: list[str]
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.ids)
+
+    def take(self, count: int) -> Arrays:
+        """Return the inputs of at most `count` examples, spread evenly."""
+        indices = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        return {name: array[indices] for name, array in self.inputs.items()}
+
+
+@dataclass
+class Serving:
+    """The whole task as one static-shape graph.
+
+    Attributes:
+        function: Takes the inputs by name (backend tensors, `keras.ops` only) and returns the outputs by name, exactly
+            as DESIGN's serving interface; scalars such as `length` have shape () when `batch_size` is 1.
+        inputs: Name -> (static shape, dtype name). Dtypes are float32, int32 or uint8.
+        outputs: Names of the outputs.
+        model: The Keras model whose variables `function` uses.
+        batch_size: First dimension of the inputs.
+    """
+
+    function: Callable[..., dict[str, Any]]
+    inputs: dict[str, tuple[tuple[int, ...], str]]
+    outputs: tuple[str, ...]
+    model: keras.Model
+    batch_size: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """Example schema, preprocessor, loss, metrics and serving function of one task.
+
+    Attributes:
+        name: Name of the task, equal to the module's name.
+        summary: One line: what goes in and what comes out.
+        main_metric: Key of `score`'s result that early stopping by metric, export budgets and tables use.
+        higher_is_better: Whether a larger main metric is better.
+        input_help: What a user gives to `predict`, in one line.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    main_metric: ClassVar[str]
+    higher_is_better: ClassVar[bool]
+    input_help: ClassVar[str]
+
+    @abstractmethod
+    def data_options(self, config: Any) -> dict[str, Any]:
+        """Return dataset options that follow from the model's configuration (forecasting: gap = window)."""
+
+    @abstractmethod
+    def preprocessor(self, config: Any, dataset: Dataset) -> Preprocessor:
+        """Fit the preprocessor on the dataset's training split alone."""
+
+    @abstractmethod
+    def configure(self, config: Any, preprocessor: Preprocessor) -> BaseConfig:
+        """Fill the configuration's data-dependent fields (vocabulary, classes, features) from the preprocessor."""
+
+    @abstractmethod
+    def default_preprocessor(self, config: Any) -> Preprocessor:
+        """Return a stand-in preprocessor for a model built bare, so that an untrained model can be exported."""
+
+    @abstractmethod
+    def examples(self, source: Source, preprocessor: Preprocessor, config: Any) -> Examples:
+        """Return the training examples of a split."""
+
+    @abstractmethod
+    def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
+        """Return `loss`, `metrics` and `weighted_metrics` for `keras.Model.compile`."""
+
+    @abstractmethod
+    def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
+        """Return the serving function of a model; options are the task's own (captioning: beam width, length)."""
+
+    @abstractmethod
+    def requests(self, source: Source, preprocessor: Preprocessor, *, limit: int | None = None) -> Requests:
+        """Return serving inputs and truth for the records of a split (evenly spread if there are over `limit`)."""
+
+    @abstractmethod
+    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor) -> dict[str, Any]:
+        """Return the metrics of serving outputs (first axis = example) against the truth, standard errors included."""
+
+    @abstractmethod
+    def baselines(
+        self, dataset: Dataset, split: str, preprocessor: Preprocessor, requests: Requests
+    ) -> dict[str, dict[str, Any]]:
+        """Return the metrics of the plain baselines on the same requests, by name of the baseline."""
+
+    @abstractmethod
+    def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return bool (N,): whether two sets of serving outputs are the same answer, in task units."""
+
+    @abstractmethod
+    def pictures(
+        self,
+        folder: Path,
+        outputs: Mapping[str, np.ndarray],
+        requests: Requests,
+        preprocessor: Preprocessor,
+    ) -> list[Path]:
+        """Draw a picture or two of the answers into `folder`; returns their paths."""
+
+    @abstractmethod
+    def samples(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor
+    ) -> tuple[str, Sequence[np.ndarray]]:
+        """Return (Markdown text, uint8 pictures (H,W,3)) that show some answers in TensorBoard."""
