@@ -65,8 +65,9 @@ class Serving:
     """The whole task as one static-shape graph.
 
     Attributes:
-        function: Takes the inputs by name (backend tensors, `keras.ops` only) and returns the outputs by name, exactly
-            as DESIGN's serving interface; scalars such as `length` have shape () when `batch_size` is 1.
+        function: Called with one keyword argument an input, `function(**inputs)` (backend tensors; it uses `keras.ops`
+            only), returns the outputs by name. A per-example scalar such as `length` has shape () when `batch_size`
+            is 1 and (batch_size,) otherwise.
         inputs: Name -> (static shape, dtype name). Dtypes are float32, int32 or uint8.
         outputs: Names of the outputs.
         model: The Keras model whose variables `function` uses.
