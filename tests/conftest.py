@@ -1,0 +1,29 @@
+"""What every test needs before Keras is imported: one thread a worker, a quiet log and a configuration of its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Tests run side by side, one worker a core; a child process inherits all of this.
+for _name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
+# Children never find the folders datasets/, layers/ and export/ through the working directory.
+os.environ["PYTHONSAFEPATH"] = "1"
+# A user's ~/.keras/keras.json may name another backend or float type.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+_KERAS_HOME = tempfile.TemporaryDirectory(prefix="zoo-keras-")
+os.environ["KERAS_HOME"] = _KERAS_HOME.name
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The folder that holds setup.cfg."""
+    return REPOSITORY
