@@ -1,6 +1,7 @@
 """Attention layers for Keras 3: one layer a file, `keras.ops` only, graphs of LiteRT built-in operators.
 
-Masks are boolean everywhere and True means "keep". Shapes are batch first. `scores` are attention weights after softmax.
+Masks are boolean everywhere and True means "keep". Shapes are batch first. `scores` are attention weights after
+softmax.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
 def check_heads(d_model: int, num_heads: int) -> None:
     """Raises ValueError unless `d_model` splits evenly over `num_heads`."""
     if num_heads < 1 or d_model < 1 or d_model % num_heads:
-        raise ValueError(f"d_model must be a positive multiple of num_heads, got d_model={d_model}, num_heads={num_heads}")
+        raise ValueError(
+            f"d_model must be a positive multiple of num_heads, got d_model={d_model}, num_heads={num_heads}"
+        )
 
 
 def check_built(layer: keras.layers.Layer) -> None:

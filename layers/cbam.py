@@ -15,7 +15,8 @@ class ChannelAttention(keras.layers.Layer):
     """Scales every channel by a gate computed from the whole map (Woo et al. 2018, equation 2).
 
     1. `a = mean(x)`, `m = max(x)` over rows and columns, `(batch, 1, 1, channels)`.
-    2. `gate = sigmoid(MLP(a) + MLP(m))` with one shared `MLP(z) = W_1 relu(W_0 z)` of `channels / reduction` hidden units.
+    2. `gate = sigmoid(MLP(a) + MLP(m))` with one shared `MLP(z) = W_1 relu(W_0 z)` of `channels / reduction` hidden
+       units.
     3. `y = x * gate`.
 
     With `use_max=False` the gate is `sigmoid(MLP(a))`: squeeze-and-excitation (Hu et al. 2018, equations 2 to 4).

@@ -20,8 +20,8 @@ class CNNFeatureExtractor(keras.layers.Layer):
     2. Stage `i`: `blocks[i]` residual blocks of `filters[i]` channels, the first with stride `strides[i]`.
     3. `y = dropout(h W + b)`, `(batch, h, w, d_model)`; without `d_model` there is no projection.
 
-    Every side is divided by the product of the strides, rounded up at each: 72 x 72 gives 5 x 5 by default and 9 x 9 with
-    `stem_stride=1`. With the default `filters` and `d_model=128` there are about 0.33 million parameters.
+    Every side is divided by the product of the strides, rounded up at each: 72 x 72 gives 5 x 5 by default and 9 x 9
+    with `stem_stride=1`. With the default `filters` and `d_model=128` there are about 0.33 million parameters.
 
     Args:
         filters: channels of every stage.

@@ -32,15 +32,15 @@ class PositionalEncoding(keras.layers.Layer):
     - `"2d"`: for feature maps; the first half of the channels gets `PE(row)`, the second half `PE(column)`, fixed.
     - `"learned_2d"`: `y[b, r, c] = x[b, r, c] + R[r] + C[c]` with trained tables `(rows, dim)` and `(columns, dim)`.
 
-    Rotary positions act on queries and keys, not on vectors: see `zoo.layers.apply_rotary` and the `rotary` argument of the
-    attention layers.
+    Rotary positions act on queries and keys, not on vectors: see `zoo.layers.apply_rotary` and the `rotary` argument of
+    the attention layers.
 
     Masks pass through unchanged.
 
     Args:
         kind: one of the four above.
-        max_length: number of positions of the learned table; None takes the length the layer is built with. Unused by the
-            other kinds.
+        max_length: number of positions of the learned table; None takes the length the layer is built with. Unused by
+            the other kinds.
 
     Call arguments:
         x: `(batch, length, dim)`, or `(batch, rows, columns, dim)` for the two-dimensional kinds.
@@ -64,7 +64,9 @@ class PositionalEncoding(keras.layers.Layer):
         """Creates the learned tables for inputs of this shape."""
         rank = 4 if self.kind.endswith("2d") else 3
         if len(x_shape) != rank:
-            raise ValueError(f"positions of kind {self.kind!r} need an input of rank {rank}, got shape {tuple(x_shape)}")
+            raise ValueError(
+                f"positions of kind {self.kind!r} need an input of rank {rank}, got shape {tuple(x_shape)}"
+            )
         dim = x_shape[-1]
         parts = {"sinusoidal": 2, "2d": 4}.get(self.kind, 1)
         if dim % parts:
@@ -79,13 +81,17 @@ class PositionalEncoding(keras.layers.Layer):
 
     def _add_table(self, name: str, length: int | None, dim: int) -> Any:
         if length is None:
-            raise ValueError(f"positions of kind {self.kind!r} need a known length: set max_length or a static input shape")
+            raise ValueError(
+                f"positions of kind {self.kind!r} need a known length: set max_length or a static input shape"
+            )
         initializer = keras.initializers.RandomNormal(stddev=0.1)
         return self.add_weight(name=name, shape=(length, dim), initializer=initializer)
 
     def call(self, x: Tensor) -> Tensor:
         """See the class."""
-        size = [x.shape[axis] if x.shape[axis] is not None else ops.shape(x)[axis] for axis in range(1, len(x.shape) - 1)]
+        size = [
+            x.shape[axis] if x.shape[axis] is not None else ops.shape(x)[axis] for axis in range(1, len(x.shape) - 1)
+        ]
         dim = x.shape[-1]
         if self.kind == "sinusoidal":
             encoding = sinusoidal_table(ops.arange(size[0], dtype="int32"), dim)

@@ -15,11 +15,12 @@ ATTENTIONS = ("cbam", "se", None)
 
 @keras.saving.register_keras_serializable(package="zoo")
 class ResidualBlock(keras.layers.Layer):
-    """Two 3x3 convolutions with a residual path (He et al. 2016, figure 2) and attention before the sum (Woo et al. 2018, figure 3).
+    """Two 3x3 convolutions, attention and a residual path (He et al. 2016, figure 2; Woo et al. 2018, figure 3).
 
     1. `h = activation(batch_norm(conv3x3(x, stride)))`, `(batch, rows / stride, columns / stride, filters)`.
     2. `h = attention(batch_norm(conv3x3(h)))`.
-    3. `y = activation(h + shortcut(x))`; the shortcut is `batch_norm(conv1x1(x, stride))` where the shape changes, else `x`.
+    3. `y = activation(h + shortcut(x))`; the shortcut is `batch_norm(conv1x1(x, stride))` where the shape changes, else
+       `x`.
 
     Args:
         filters: channels of the output.

@@ -14,11 +14,13 @@ Tensor = Any
 class RevIN(keras.layers.Layer):
     """Normalises every window by its own statistics and undoes it on the forecast (Kim et al. 2022, equations 1 to 3).
 
-    1. `mean = E_t[x]`, `std = sqrt(Var_t[x] + epsilon)` over the time axis, `(batch, 1, features)`; no gradient flows through.
+    1. `mean = E_t[x]`, `std = sqrt(Var_t[x] + epsilon)` over the time axis, `(batch, 1, features)`; no gradient flows
+       through.
     2. `y = gamma * (x - mean) / std + beta`, `(batch, length, features)`.
     3. `denormalize` inverts it: `x = std * (y - beta) / (gamma + epsilon^2) + mean`.
 
-    The statistics and the inverse are float32 under every dtype policy: prices in half precision would lose their cents.
+    The statistics and the inverse are float32 under every dtype policy: prices in half precision would lose their
+    cents.
 
     Args:
         affine: whether `gamma` and `beta`, one pair a feature, are trained; else they are 1 and 0.

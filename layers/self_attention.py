@@ -25,14 +25,15 @@ Cache = tuple[Tensor, Tensor]
 class MultiHeadSelfAttention(keras.layers.Layer):
     """Multi-head self-attention (Vaswani et al. 2017, section 3.2.2).
 
-    1. `q, k, v = split(x W_qkv + b_qkv)`: one product of width `3 * d_model`, then heads `(batch, heads, length, head_dim)`.
+    1. `q, k, v = split(x W_qkv + b_qkv)`: one product of width `3 * d_model`, then heads `(batch, heads, length,
+       head_dim)`.
     2. With `rotary`, q and k are rotated by their positions (Su et al. 2021, equation 34).
     3. `scores = softmax(q k^T / sqrt(head_dim) + bias)`, `(batch, heads, length, length)`.
     4. `y = concat_heads(dropout(scores) v) W_o + b_o`, `(batch, length, d_model)`.
 
-    Masks: `mask` drops padded *keys* for all queries; `causal` lets a query see itself and what comes before it; `window`
-    lets query `i` see keys `j` with `|i - j| < window` (Beltagy et al. 2020, section 3.1). All that are given hold at once. A
-    query that may see nothing returns finite values.
+    Masks: `mask` drops padded *keys* for all queries; `causal` lets a query see itself and what comes before it;
+    `window` lets query `i` see keys `j` with `|i - j| < window` (Beltagy et al. 2020, section 3.1). All that are given
+    hold at once. A query that may see nothing returns finite values.
 
     Decoding: `init_cache` and `step` compute a causal layer one position at a time and agree with `call`.
 
@@ -82,7 +83,9 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.supports_masking = True
         self.qkv = keras.layers.Dense(3 * d_model, name="qkv", dtype=self.dtype_policy)
         self.out = keras.layers.Dense(d_model, name="out", dtype=self.dtype_policy)
-        self.score_dropout = keras.layers.Dropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
+        self.score_dropout = (
+            keras.layers.Dropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
+        )
 
     def build(self, x_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs `(batch, length, d_model)`."""

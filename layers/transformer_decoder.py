@@ -17,16 +17,19 @@ Cache = tuple[Tensor, ...]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class TransformerDecoder(keras.layers.Layer):
-    """Predicts the next token from the tokens so far and a memory (Vaswani et al. 2017, sections 3.1 and 3.4; pre-norm).
+    """Predicts the next token from those so far and a memory (Vaswani et al. 2017, sections 3.1 and 3.4; pre-norm).
 
-    1. `x = dropout(sqrt(d_model) E[tokens] + P[position])`, `(batch, length, d_model)`, with trained tables `E` and `P`.
+    1. `x = dropout(sqrt(d_model) E[tokens] + P[position])`, `(batch, length, d_model)`, with trained tables `E` and
+       `P`.
     2. `num_layers` times `TransformerDecoderBlock` with the memory, then a layer norm.
-    3. `logits = x E^T + b` (Press and Wolf 2017), or `x W + b` without tied embeddings; float32 under every dtype policy.
+    3. `logits = x E^T + b` (Press and Wolf 2017), or `x W + b` without tied embeddings; float32 under every dtype
+       policy.
 
     Masks: token 0 is padding; padded positions are dropped as keys of the self-attention. The memory has no padding.
 
-    Decoding: `start` and `step` give one token at a time with a cache, a flat tuple of tensors of static shape that may be the
-    state of a `while_loop` and whose first axis is the batch, so that a beam search may gather along it. Steps agree with `call`.
+    Decoding: `start` and `step` give one token at a time with a cache, a flat tuple of tensors of static shape that may
+    be the state of a `while_loop` and whose first axis is the batch, so that a beam search may gather along it. Steps
+    agree with `call`.
 
     Args:
         vocab_size: number of tokens, padding included.
@@ -64,10 +67,9 @@ class TransformerDecoder(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if min(vocab_size, num_layers, max_length) < 1:
-            raise ValueError(
-                f"vocab_size, num_layers and max_length must be at least 1, got {vocab_size}, {num_layers}, {max_length}"
-            )
+        for name, value in {"vocab_size": vocab_size, "num_layers": num_layers, "max_length": max_length}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         self.vocab_size = vocab_size
         self.d_model = d_model
         self.num_heads = num_heads
@@ -94,7 +96,9 @@ class TransformerDecoder(keras.layers.Layer):
         self.embedding = self.add_weight(name="embedding", initializer=normal, **table)
         if not self.tie_embeddings:
             self.head = self.add_weight(name="head", initializer="glorot_uniform", **table)
-        self.head_bias = self.add_weight(name="head_bias", shape=(self.vocab_size,), initializer="zeros", autocast=False)
+        self.head_bias = self.add_weight(
+            name="head_bias", shape=(self.vocab_size,), initializer="zeros", autocast=False
+        )
         self.positions.build(x_shape)
         self.embedding_dropout.build(x_shape)
         for block in self.blocks:
@@ -112,7 +116,7 @@ class TransformerDecoder(keras.layers.Layer):
         return (logits, ops.mean(scores, axis=1)) if return_scores else logits
 
     def start(self, memory: Tensor, max_length: int | None = None) -> Cache:
-        """The cache before the first token: four tensors a block (see `TransformerDecoderBlock.start`), in one flat tuple.
+        """The cache before the first token: one flat tuple, four tensors a block (see `TransformerDecoderBlock.start`).
 
         Args:
             memory: `(batch, keys, memory_dim)`.
@@ -130,8 +134,8 @@ class TransformerDecoder(keras.layers.Layer):
             cache: what `start` or the last `step` returned.
 
         Returns:
-            `logits` float32 `(batch, vocab_size)`, the new cache, and the last block's scores over the memory, mean over heads,
-            `(batch, keys)`.
+            `logits` float32 `(batch, vocab_size)`, the new cache, and the last block's scores over the memory, mean
+            over heads, `(batch, keys)`.
         """
         check_built(self)
         x = self.positions.at(ops.expand_dims(self._embed(tokens), 1), position)

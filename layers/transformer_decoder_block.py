@@ -17,7 +17,7 @@ Cache = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @keras.saving.register_keras_serializable(package="zoo")
 class TransformerDecoderBlock(keras.layers.Layer):
-    """Causal self-attention, attention to a memory and a two-layer network (Vaswani et al. 2017, section 3.1; pre-norm).
+    """Causal self-attention, attention to a memory and a small network (Vaswani et al. 2017, section 3.1; pre-norm).
 
     1. `h = x + dropout(causal_self_attention(layer_norm(x)))`.
     2. `h = h + dropout(cross_attention(layer_norm(h), memory))`.
@@ -73,7 +73,9 @@ class TransformerDecoderBlock(keras.layers.Layer):
             d_model, num_heads, dropout, causal=True, rotary=rotary, name="self_attention", dtype=policy
         )
         self.cross_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="cross_norm", dtype=policy)
-        self.cross_attention = MultiHeadCrossAttention(d_model, num_heads, dropout, name="cross_attention", dtype=policy)
+        self.cross_attention = MultiHeadCrossAttention(
+            d_model, num_heads, dropout, name="cross_attention", dtype=policy
+        )
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="mlp_norm", dtype=policy)
         self.mlp_hidden = keras.layers.Dense(mlp_dim, activation=activation, name="mlp_hidden", dtype=policy)
         self.mlp_out = keras.layers.Dense(d_model, name="mlp_out", dtype=policy)
@@ -124,7 +126,9 @@ class TransformerDecoderBlock(keras.layers.Layer):
         empty = self.self_attention.init_cache(ops.shape(memory)[0], max_length)
         return (*empty, *self.cross_attention.project_memory(memory))
 
-    def step(self, x: Tensor, cache: Cache, position: Tensor, memory_mask: Tensor | None = None) -> tuple[Tensor, Cache, Tensor]:
+    def step(
+        self, x: Tensor, cache: Cache, position: Tensor, memory_mask: Tensor | None = None
+    ) -> tuple[Tensor, Cache, Tensor]:
         """Computes one position, without dropout.
 
         Args:

@@ -18,8 +18,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
     1. `h = x + dropout(self_attention(layer_norm(x)))`.
     2. `y = h + dropout(W_2 activation(W_1 layer_norm(h)))`.
 
-    All tensors are `(batch, length, d_model)`; the hidden layer of step 2 is `mlp_dim` wide. There is no norm after the last
-    block: add one.
+    All tensors are `(batch, length, d_model)`; the hidden layer of step 2 is `mlp_dim` wide. There is no norm after the
+    last block: add one.
 
     Masks: see `MultiHeadSelfAttention`; `causal`, `window`, `rotary` and the scores are its own.
 
