@@ -32,9 +32,9 @@ def normalize_caption(text: str) -> str:
 def tokenize_caption(text: str, language: str = "en") -> list[str]:
     """Split a caption into the tokens that BLEU, ROUGE and CIDEr count.
 
-    Lower-case; a word keeps the hyphens and apostrophes inside it, a number its dots and commas; punctuation is dropped and other symbols
-    (``&``, ``%``, ...) are tokens. In English the clitics are split as the Penn Treebank does (``don't`` is ``do n't``,
-    ``dog's`` is ``dog 's``). In Chinese and Japanese every character is a token.
+    Lower-case; a word keeps the hyphens and apostrophes inside it, a number its dots and commas; punctuation is dropped
+    and other symbols (``&``, ``%``, ...) are tokens. In English the clitics are split as the Penn Treebank does
+    (``don't`` is ``do n't``, ``dog's`` is ``dog 's``). In Chinese and Japanese every character is a token.
 
     Args:
         text: One caption.
