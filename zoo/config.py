@@ -49,9 +49,7 @@ class BaseConfig:
         for field in dataclasses.fields(self):
             value = _coerce(getattr(self, field.name), hints[field.name])
             if value is _BAD:
-                raise ConfigError(
-                    f"{self._where(field.name)} is {getattr(self, field.name)!r}; it must be {_show(hints[field.name])}."
-                )
+                raise self.fail(field.name, _show(hints[field.name]))
             object.__setattr__(self, field.name, value)
             self._check_range(field)
         self.check()
@@ -74,9 +72,7 @@ class BaseConfig:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
                 hint = f" Did you mean {' or '.join(near)}?" if near else ""
-                raise ConfigError(
-                    f"{type(self).__qualname__} has no field '{name}'.{hint} Fields: {', '.join(known)}."
-                )
+                raise ConfigError(f"{type(self).__qualname__} has no field '{name}'.{hint} Fields: {', '.join(known)}.")
         return dataclasses.replace(self, **overrides)
 
     def to_dict(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
 
 
-def replace_folder(path: str | os.PathLike[str], fill: Callable[[Path], None]) -> None:
+def replace_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -> None:
     """Let `fill` write into a fresh folder, then put it in the place of `path` (whose old content is removed last).
 
     Raises:

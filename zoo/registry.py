@@ -106,9 +106,7 @@ def list_models(pattern: str = "*", *, task: str | None = None) -> list[str]:
         if task not in task_names():
             raise unknown_name("task", task, task_names())
     return [
-        name
-        for name, cls in architectures().items()
-        if fnmatch.fnmatchcase(name, pattern) and task in (None, cls.task)
+        name for name, cls in architectures().items() if fnmatch.fnmatchcase(name, pattern) and task in (None, cls.task)
     ]
 
 

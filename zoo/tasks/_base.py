@@ -132,7 +132,9 @@ class Task(ABC):
         """Return serving inputs and truth for the records of a split (evenly spread if there are over `limit`)."""
 
     @abstractmethod
-    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor) -> dict[str, Any]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor
+    ) -> dict[str, Any]:
         """Return the metrics of serving outputs (first axis = example) against the truth, standard errors included."""
 
     @abstractmethod

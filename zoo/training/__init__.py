@@ -1,1 +1,7 @@
-"""The training loop and its parts."""
+"""Training: configuration, input pipeline, the loop, and what is written while it runs."""
+
+from __future__ import annotations
+
+from zoo.training.config import TrainConfig
+
+__all__ = ["TrainConfig"]

@@ -1,0 +1,168 @@
+"""The public functions behind `import zoo`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.config import BaseConfig
+from zoo.errors import ModelFileError, ZooError, require, unknown_name
+from zoo.registry import architecture, architectures, find_recipe, recipes
+from zoo.tasks import get_task
+
+if TYPE_CHECKING:
+    import keras
+
+    from zoo.run import Run
+
+
+def build(name: str, *, seed: int | None = None, **overrides: Any) -> keras.Model:
+    """Build an untrained model.
+
+    Args:
+        name: Registered name; see `zoo.list_models()`.
+        seed: Seed of the initial weights; Keras's current random state when not given.
+        **overrides: Fields of the architecture's configuration; see `zoo.show(name)`.
+
+    Returns:
+        An uncompiled `keras.Model` with named inputs and outputs.
+
+    Raises:
+        UnknownNameError: If no model has that name.
+        ConfigError: If a field does not exist or has a bad value.
+    """
+    config = architecture(name).Config().replace(**overrides)
+    keras = require("keras", extra="tf", purpose="Building a model")
+    if seed is not None:
+        keras.utils.set_random_seed(seed)
+    return build_from_config(name, config)
+
+
+def build_from_config(name: str, config: BaseConfig) -> keras.Model:
+    """Build a registered architecture from its configuration."""
+    keras = require("keras", extra="tf", purpose="Building a model")
+    model = architecture(name).build(config)
+    if model.name != name:
+        raise ZooError(f"{name}.build returned a model named '{model.name}'; pass name='{name}' to keras.Model.")
+    assert isinstance(model, keras.Model)
+    return model
+
+
+def compile(model: keras.Model, *, label_smoothing: float = 0.0, optimizer: Any = None) -> keras.Model:
+    """Compile a zoo model with its task's loss and metrics, for those who call `fit` themselves.
+
+    Args:
+        model: A model from `zoo.build` (or a reloaded one; its name says what it is).
+        label_smoothing: Passed to the task's loss, where it has classes or tokens.
+        optimizer: Any Keras optimizer; AdamW with a learning rate of 1e-3 when not given.
+
+    Returns:
+        The same model.
+
+    Raises:
+        UnknownNameError: If the model's name is not that of a zoo model.
+    """
+    keras = require("keras", extra="tf", purpose="Compiling a model")
+    task = get_task(architecture(model.name).task)
+    model.compile(
+        optimizer=optimizer or keras.optimizers.AdamW(1e-3), **task.compile_arguments(label_smoothing=label_smoothing)
+    )
+    return model
+
+
+def show(name: str) -> dict[str, Any]:
+    """Describe a model: task, paper, configuration with help, recipes. Needs no Keras.
+
+    Raises:
+        UnknownNameError: If no model has that name.
+    """
+    cls = architecture(name)
+    task = get_task(cls.task)
+    return {
+        "name": name,
+        "task": cls.task,
+        "summary": (cls.__doc__ or "").strip().split("\n")[0],
+        "task_summary": task.summary,
+        "input": task.input_help,
+        "paper": cls.paper,
+        "config": cls.Config().to_dict(),
+        "recipes": {
+            key: {"data": recipe.data, "title": recipe.title, "cost": recipe.cost, "expected": recipe.expected}
+            for key, recipe in recipes().items()
+            if recipe.architecture == name
+        },
+    }
+
+
+def train(
+    name: str,
+    data: str | Path | None = None,
+    *,
+    quick: bool = False,
+    out: str | Path | None = None,
+    model: dict[str, Any] | None = None,
+    train: dict[str, Any] | Any = None,
+    options: dict[str, Any] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a model by its recipe.
+
+    Args:
+        name: Registered name of the architecture.
+        data: Name of a dataset, `tfds:NAME`, or a path to the user's own data; the recipe's when not given.
+        quick: Shrink the recipe to about a minute.
+        out: Run folder, new or empty; `runs/<name>-<data>-NNN` when not given.
+        model: Overrides of the architecture's configuration.
+        train: Overrides of `zoo.training.TrainConfig`.
+        options: Options of the dataset (language, columns, ...).
+        quiet: No progress on standard error.
+
+    Returns:
+        The run, with the best weights.
+
+    Raises:
+        UnknownNameError: If the model or the dataset does not exist.
+        ConfigError: If an override does not exist or has a bad value.
+        DataError: If the data cannot be used.
+        TrainingError: If the loss is not a number; the last good checkpoint stays in the run folder.
+    """
+    architecture(name)
+    reference = None if data is None else str(data)
+    require("keras", extra="tf", purpose="Training")
+    require("grain", extra="tf", purpose="Training")
+    from zoo.training.loop import make_plan, run_plan
+
+    recipe = find_recipe(name, reference)
+    plan = make_plan(name, recipe, reference, quick=quick, model=model, train=train, options=options)
+    if quick and recipe is None:
+        plan = dataclasses.replace(plan, train=plan.train.replace(epochs=2, **(train or {})))
+    return run_plan(plan, out=None if out is None else Path(out), quiet=quiet)
+
+
+def load(reference: str | Path) -> Run:
+    """Load a run from its folder, or an untrained model by its registered name.
+
+    Args:
+        reference: An existing run folder, else a registered name.
+
+    Returns:
+        The run.
+
+    Raises:
+        ModelFileError: If the folder is not a run or is damaged, or if the path is a `.tflite` file.
+        UnknownNameError: If it is neither an existing path nor a registered name.
+    """
+    from zoo.run import Run
+
+    path = Path(reference)
+    if path.is_dir():
+        return Run.load(path)
+    if path.is_file():
+        raise ModelFileError(f"'{path}' is a file, not a run folder; open a .tflite with zoo.export.runtime.Edge.")
+    if str(reference) not in architectures():
+        raise unknown_name("run folder or model", str(reference), architectures())
+    return Run.untrained(str(reference))
+
+
+__all__ = ["build", "compile", "load", "show", "train"]

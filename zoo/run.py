@@ -1,0 +1,283 @@
+"""A run: what training leaves. A folder with configuration, preprocessor, weights, metrics, history and logs.
+
+run.json             format version, architecture, task, data, configurations, licence, versions
+preprocessor/        the preprocessor's files
+model.safetensors    the best weights
+history.json         losses and metrics of every epoch
+metrics.json         evaluations by split, baselines beside the model
+checkpoints/ logs/ pictures/
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import platform
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo import datasets, preprocess
+from zoo.config import BaseConfig
+from zoo.errors import ConfigError, DataError, ModelFileError, ZooError
+from zoo.files import read_json, replace_folder, write_json
+from zoo.preprocess import Preprocessor
+from zoo.registry import Architecture, architecture
+from zoo.results import Result
+from zoo.tasks import Serving, Task, get_task
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT_VERSION = 1
+
+
+class Run:
+    """A model with its preprocessor, and where it came from.
+
+    Attributes:
+        name: Registered name of the architecture.
+        config: The architecture's configuration.
+        preprocessor: Fitted on the training split.
+        folder: Where it is stored, or None.
+        data: `{"reference": ..., "options": {...}}`, or None for an untrained model.
+        train: The training configuration as a dictionary, or None.
+        licence: Terms of the training data: `name`, `credit`, `url`, `weights_may_ship`.
+        trained: Whether the weights were trained.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: BaseConfig,
+        preprocessor: Preprocessor,
+        folder: Path | None = None,
+        data: dict[str, Any] | None = None,
+        train: dict[str, Any] | None = None,
+        licence: dict[str, Any] | None = None,
+        trained: bool = False,
+    ) -> None:
+        """Keep the parts; the model is built on first use."""
+        self.name, self.config, self.preprocessor, self.folder = name, config, preprocessor, folder
+        self.data, self.train, self.licence, self.trained = data, train, licence or {}, trained
+        self._runners: dict[Any, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {}
+
+    @classmethod
+    def untrained(cls, name: str, **overrides: Any) -> Run:
+        """Return a run of a freshly built model with a stand-in preprocessor."""
+        config = architecture(name).Config().replace(**overrides)
+        preprocessor = get_task(architecture(name).task).default_preprocessor(config)
+        return cls(name=name, config=config, preprocessor=preprocessor)
+
+    @property
+    def architecture(self) -> type[Architecture]:
+        """The registered class."""
+        return architecture(self.name)
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return get_task(self.architecture.task)
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The Keras model in float32, with its weights."""
+        from zoo.api import build_from_config
+
+        model = build_from_config(self.name, self.config)
+        if self.trained and self.folder is not None:
+            from zoo.weights import load_weights
+
+            load_weights(model, weights_path(self.folder))
+        return model
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The stored evaluations by split; empty if there are none."""
+        path = self.folder / "metrics.json" if self.folder else None
+        return read_json(path) if path is not None and path.exists() else {}
+
+    def dataset(self) -> datasets.Dataset:
+        """Return the dataset it was trained on.
+
+        Raises:
+            DataError: If the run is of an untrained model.
+        """
+        if self.data is None:
+            raise DataError(f"This {self.name} was not trained, so it has no dataset; train it first.")
+        return datasets.load(self.data["reference"], task=self.architecture.task, **self.data["options"])
+
+    def serving(self, *, batch_size: int = 1, **options: Any) -> Serving:
+        """Return the serving function (see `zoo.tasks.Serving`)."""
+        return self.task.serving(self.model, batch_size=batch_size, **options)
+
+    def serving_outputs(
+        self, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32, **options: Any
+    ) -> dict[str, np.ndarray]:
+        """Run the serving function in Keras on many examples (first axis); the compiled function is kept."""
+        from zoo.execution import compile_serving
+
+        key = (batch_size, tuple(sorted(options.items())))
+        if key not in self._runners:
+            self._runners[key] = compile_serving(self.serving(batch_size=batch_size, **options))
+        return self._runners[key](inputs)
+
+    def predict(self, value: Any, **options: Any) -> Result:
+        """Answer one input: a picture, a text, a table (see the task's `input_help`).
+
+        Raises:
+            DataError: If the input cannot be used.
+        """
+        request = self.preprocessor.request(value)
+        return self.preprocessor.result(request, self.serving_outputs(request, batch_size=1, **options))
+
+    def evaluate(
+        self, split: str = "test", *, limit: int | None = None, baselines: bool = True, pictures: bool = True
+    ) -> dict[str, Any]:
+        """Measure the model on a split, with the task's plain baselines on the same examples.
+
+        The result is stored in the run's `metrics.json` under the split's name, pictures under `pictures/<split>/`.
+
+        Args:
+            split: Name of the split.
+            limit: At most so many examples, spread evenly.
+            baselines: Whether to measure the baselines too.
+            pictures: Whether to draw pictures.
+
+        Returns:
+            `{"split", "examples", "metrics", "baselines", "main_metric", "pictures"}`.
+        """
+        dataset = self.dataset()
+        requests = self.task.requests(dataset.split(split), self.preprocessor, limit=limit)
+        if len(requests) == 0:
+            raise DataError(f"The split '{split}' has no examples to evaluate; choose another split or give more data.")
+        outputs = self.serving_outputs(requests.inputs)
+        result: dict[str, Any] = {
+            "split": split,
+            "examples": len(requests),
+            "main_metric": self.task.main_metric,
+            "metrics": self.task.score(outputs, requests, self.preprocessor),
+            "baselines": self.task.baselines(dataset, split, self.preprocessor, requests) if baselines else {},
+            "pictures": [],
+        }
+        if self.folder is not None:
+            if pictures:
+                folder = self.folder / "pictures" / split
+                draw = functools.partial(self.task.pictures, outputs=outputs, requests=requests)
+                replace_folder(folder, lambda new: draw(new, preprocessor=self.preprocessor))
+                result["pictures"] = sorted(str(path.relative_to(self.folder)) for path in folder.iterdir())
+            write_json(self.folder / "metrics.json", {**self.metrics, split: result})
+        return result
+
+    def export(self, path: str | Path, *, quantize: str = "float32", **options: Any) -> dict[str, Any]:
+        """Write one `.tflite` file that does the whole task, through the export gate.
+
+        Args:
+            path: Destination, ending in `.tflite`; any other name gives a SavedModel folder.
+            quantize: "float32", "float16" or "dynamic".
+            **options: `budget`, `examples`, and the task's serving options (see `zoo.export.exporter.export_run`).
+
+        Returns:
+            The report that is also stored beside and inside the file.
+
+        Raises:
+            ExportError: If conversion fails or the gate is not passed; nothing is written then.
+        """
+        from zoo.export.exporter import export_run
+
+        return export_run(self, path, quantize=quantize, **options)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `run.json` holds."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "kind": "run",
+            "architecture": self.name,
+            "task": self.architecture.task,
+            "config": self.config.to_dict(),
+            "data": self.data,
+            "train": self.train,
+            "licence": self.licence,
+            "trained": self.trained,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `run.json` and the preprocessor into the run's folder (weights are written by training)."""
+        self.folder = folder
+        replace_folder(folder / "preprocessor", lambda new: preprocess.save_folder(self.preprocessor, new))
+        write_json(folder / "run.json", self.describe())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Read a run folder; the model is built on first use.
+
+        Raises:
+            ModelFileError: If it is not a run folder, is damaged, or was made by a newer version.
+        """
+        folder = Path(folder)
+        path = folder / "run.json"
+        if not path.is_file():
+            raise ModelFileError(f"'{folder}' is not a run folder: it has no run.json; train with 'zoo train'.")
+        try:
+            stored = read_json(path)
+            version = stored["format_version"]
+            if not isinstance(version, int) or version > FORMAT_VERSION:
+                raise ModelFileError(
+                    f"The run '{folder}' has format version {version}; the newest known is {FORMAT_VERSION}; upgrade."
+                )
+            return cls(
+                name=stored["architecture"],
+                config=architecture(stored["architecture"]).Config.from_dict(stored["config"]),
+                preprocessor=preprocess.load_folder(folder / "preprocessor"),
+                folder=folder,
+                data=stored["data"],
+                train=stored["train"],
+                licence=stored["licence"],
+                trained=True,
+            )
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
+            raise ModelFileError(f"The run '{folder}' is damaged: run.json lacks or misstates {error}.") from error
+        except ZooError as error:
+            raise ModelFileError(f"The run '{folder}' cannot be read: {error}") from error
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the path of a run's weights: the finished ones, else the best checkpoint, else the last."""
+    checkpoints = folder / "checkpoints"
+    for path in (folder / "model.safetensors", checkpoints / "best.safetensors", checkpoints / "last.safetensors"):
+        if path.exists():
+            return path
+    raise ModelFileError(f"The run '{folder}' has no weights: training stopped before its first epoch ended.")
+
+
+def new_folder(base: Path, name: str, data: str) -> Path:
+    """Make and return a fresh folder `<base>/<name>-<data>-NNN`."""
+    stem = "".join(char if char.isalnum() or char in "_-" else "_" for char in Path(data).stem)[:40] or "data"
+    for number in range(1, 100_000):
+        folder = base / f"{name}-{stem}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ZooError(f"Cannot make the run folder '{folder}': {error.strerror or error}.") from error
+        return folder
+    raise ZooError(f"'{base}' is full of runs of {name}; remove some or give another --out.")
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in ("attention-zoo", "keras", "tensorflow", "jax", "numpy"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

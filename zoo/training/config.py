@@ -1,0 +1,49 @@
+"""How to train: the hyper-parameters that every task shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zoo.config import BaseConfig, setting
+
+
+@dataclass(frozen=True)
+class TrainConfig(BaseConfig):
+    """Hyper-parameters of training.
+
+    AdamW (Loshchilov and Hutter 2019) with linear warm-up and cosine decay to zero; weight decay leaves biases,
+    normalisation and position tables alone.
+    """
+
+    epochs: int = setting(20, low=1, high=100_000)
+    """Passes over the training examples."""
+    batch_size: int = setting(32, low=1, high=65_536)
+    """Examples a step; made smaller where there are fewer examples."""
+    steps_per_epoch: int | None = setting(None, low=1)
+    """Steps an epoch; all training examples when not given."""
+    learning_rate: float = setting(1e-3, low=0.0, high=10.0)
+    """Peak learning rate."""
+    warmup: float = setting(0.05, low=0.0, high=1.0)
+    """Share of all steps in which the learning rate rises linearly."""
+    weight_decay: float = setting(0.01, low=0.0, high=10.0)
+    """Decoupled weight decay."""
+    beta_2: float = setting(0.98, low=0.0, high=1.0)
+    """Decay of AdamW's second moment."""
+    clip_norm: float = setting(1.0, low=0.0)
+    """Largest global norm of the gradient; 0 means no clipping."""
+    label_smoothing: float = setting(0.0, low=0.0, high=0.9)
+    """Share of the target probability spread over all classes or tokens."""
+    ema: float = setting(0.0, low=0.0, high=0.999999)
+    """Momentum of the exponential moving average of the weights; 0 means none."""
+    patience: int = setting(0, low=0)
+    """Stop after this many epochs without a better `monitor`; 0 means never. The best weights are restored always."""
+    monitor: str = setting("val_loss")
+    """Validation value that decides which weights are best."""
+    monitor_mode: str = setting("min", choices=("min", "max"))
+    """Whether a smaller or a larger monitored value is better."""
+    precision: str = setting("float32", choices=("float32", "mixed_bfloat16", "mixed_float16"))
+    """Keras dtype policy."""
+    seed: int = setting(0, low=0, high=2**31 - 1)
+    """Seed of weights, shuffling, dropout and augmentation."""
+    samples: int = setting(3, low=0)
+    """How often example answers are written to TensorBoard during training."""

@@ -1,0 +1,38 @@
+"""AdamW with warm-up, cosine decay, clipping and an optional moving average of the weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    import keras
+
+_NO_DECAY = ("bias", "gamma", "beta", "position")
+
+
+def make_optimizer(config: TrainConfig, total_steps: int) -> keras.Optimizer:
+    """Return the optimizer for a run of `total_steps` steps.
+
+    Under `mixed_float16` Keras wraps it in a loss-scaling optimizer by itself when the model is compiled.
+    """
+    import keras
+
+    warmup_steps = min(int(round(config.warmup * total_steps)), max(total_steps - 1, 0))
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+        decay_steps=max(total_steps - warmup_steps, 1),
+        warmup_target=config.learning_rate if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
+    optimizer = keras.optimizers.AdamW(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay,
+        beta_2=config.beta_2,
+        global_clipnorm=config.clip_norm or None,
+        use_ema=config.ema > 0,
+        ema_momentum=config.ema or 0.99,
+    )
+    optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
+    return optimizer
