@@ -36,9 +36,9 @@ def fraction(seed: int, key: str) -> float:
     return int.from_bytes(digest[:7], "big") / (1 << 56)
 
 
-def shuffled(keys: Iterable[str], seed: int) -> list[str]:
-    """Return `keys` in the order of their places."""
-    return sorted(keys, key=lambda key: (fraction(seed, key), key))
+def shuffled(keys: Iterable[str], seed: int, *, purpose: str = "order") -> list[str]:
+    """Return `keys` in the order of their places; orders for different purposes are unrelated."""
+    return sorted(keys, key=lambda key: (fraction(seed, f"{purpose}\0{key}"), key))
 
 
 def portions(keys: Iterable[str], seed: int, shares: Mapping[str, float]) -> dict[str, list[str]]:
@@ -52,7 +52,7 @@ def portions(keys: Iterable[str], seed: int, shares: Mapping[str, float]) -> dic
     Returns:
         Portion -> its keys, disjoint, together all of them; "train" always.
     """
-    order = shuffled(keys, seed)
+    order = shuffled(keys, seed, purpose="split")
     result: dict[str, list[str]] = {}
     start = 0
     for name, share in shares.items():

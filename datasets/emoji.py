@@ -209,7 +209,7 @@ def _deal(records: list[Record], options: Emoji.Options) -> dict[str, list[Recor
     for kind in ("small", "large", "flag"):
         for name, groups in portions(kinds[kind], options.seed, shares).items():
             for group in groups:
-                rows = _shuffle(members[group], options.seed)
+                rows = _shuffle(members[group], options.seed, "member")
                 if name != "train":
                     splits[name] += rows[: options.max_per_group]
                 elif len(rows) < LARGE_GROUP:
@@ -230,6 +230,6 @@ def _draw(size: int, share: float, key: str, options: Emoji.Options) -> int:
     return min(count, options.max_per_group, size // 4)
 
 
-def _shuffle(rows: list[Record], seed: int) -> list[Record]:
+def _shuffle(rows: list[Record], seed: int, purpose: str = "order") -> list[Record]:
     by_id = {row["id"]: row for row in rows}
-    return [by_id[key] for key in shuffled(by_id, seed)]
+    return [by_id[key] for key in shuffled(by_id, seed, purpose=purpose)]
