@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +130,11 @@ def train(
     reference = None if data is None else str(data)
     require("keras", extra="tf", purpose="Training")
     require("grain", extra="tf", purpose="Training")
-    from zoo.training.loop import make_plan, run_plan
+    from zoo.training.loop import run_plan
+    from zoo.training.plan import make_plan
 
     recipe = find_recipe(name, reference)
     plan = make_plan(name, recipe, reference, quick=quick, model=model, train=train, options=options)
-    if quick and recipe is None:
-        plan = dataclasses.replace(plan, train=plan.train.replace(epochs=2, **(train or {})))
     return run_plan(plan, out=None if out is None else Path(out), quiet=quiet)
 
 

@@ -1,0 +1,336 @@
+"""The commands of `zoo`, one dataclass each: fields are options, `run` does the work.
+
+Commands print tables on a terminal and JSON with `--json`. They import Keras and LiteRT only when they need it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from zoo import display
+from zoo.config import BaseConfig
+from zoo.errors import ModelFileError, ZooError
+from zoo.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class List:
+    """List the models, and the datasets they can be trained on."""
+
+    pattern: Positional[str] = "*"
+    """Shell-style pattern of the names."""
+    task: str | None = None
+    """Only models of this task."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the table."""
+        from zoo.api import show
+        from zoo.datasets import dataset_names
+        from zoo.registry import list_models
+
+        rows = []
+        for name in list_models(self.pattern, task=self.task):
+            shown = show(name)
+            data = ", ".join(dataset_names(shown["task"]))
+            rows.append({"name": name, "task": shown["task"], "summary": shown["summary"], "datasets": data})
+        display.rows(rows, as_json=self.json, empty=f"No model matches '{self.pattern}'.")
+
+
+@dataclass(frozen=True)
+class Show:
+    """Describe a model: task, paper, configuration, recipes."""
+
+    name: Positional[str]
+    """Registered name."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the description."""
+        from zoo.api import show
+
+        display.record(show(self.name), as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model by its recipe; 'zoo train NAME --help' lists every option of the model."""
+
+    name: Positional[str]
+    """Registered name of the model."""
+    data: str | None = None
+    """Name of a dataset, tfds:NAME, or a path; the recipe's when not given."""
+    quick: bool = False
+    """Shrink the recipe to about a minute."""
+    out: Path | None = None
+    """Run folder, new or empty; runs/<name>-<data>-NNN when not given."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Train, and say where the run is."""
+        from zoo.api import train
+        from zoo.registry import architecture
+        from zoo.tasks import get_task
+
+        groups: dict[str, dict[str, Any]] = {}
+        for name in ("model", "train", "options"):
+            chosen: BaseConfig | None = getattr(self, name, None)
+            groups[name] = {} if chosen is None else chosen.to_dict()
+        if groups["options"]:
+            # Options that follow from the model's configuration, such as a gap of one window, unless set by hand.
+            defaults = type(getattr(self, "options"))().to_dict()  # noqa: B009
+            cls = architecture(self.name)
+            for key in get_task(cls.task).data_options(cls.Config.from_dict(groups["model"])):
+                if groups["options"].get(key) == defaults.get(key):
+                    groups["options"].pop(key, None)
+        run = train(self.name, self.data, quick=self.quick, out=self.out, quiet=self.quiet, **groups)
+        last = f"Next: zoo evaluate {run.folder}; zoo export {run.folder} -o model.tflite"
+        display.record({"run": str(run.folder)}, as_json=self.json, note=last)
+
+
+def train_command(arguments: list[str]) -> type[Train]:
+    """Return `Train` with the named model's own options, set to what its recipe says.
+
+    Args:
+        arguments: The words after `zoo train`; the first that is not an option is the model's name.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return Train
+    from zoo import datasets
+    from zoo.registry import architecture, find_recipe
+    from zoo.training.plan import make_plan
+
+    cls = architecture(arguments[0])
+    data = _option(arguments, "--data")
+    recipe = find_recipe(cls.name, data)
+    plan = make_plan(cls.name, recipe, data, quick="--quick" in arguments) if recipe or data else None
+    groups: list[tuple[str, Any, Any]] = [
+        ("model", cls.Config, field(default_factory=lambda: plan.config if plan else cls.Config())),
+        ("train", TrainConfig, field(default_factory=lambda: plan.train if plan else TrainConfig())),
+    ]
+    if plan is not None:
+        dataset = datasets.load(plan.data, task=cls.task, **plan.options)
+        groups.append(("options", type(dataset.options), field(default_factory=lambda: dataset.options)))
+    return dataclasses.make_dataclass(
+        "Train", groups, bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__}
+    )
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run on a split, with plain baselines beside it."""
+
+    run_folder: Positional[Path]
+    """Run folder."""
+    split: str = "test"
+    """Name of the split."""
+    limit: int | None = None
+    """At most so many examples."""
+    baselines: bool = True
+    """Measure the baselines too."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print model and baselines side by side."""
+        from zoo.api import load
+
+        result = load(self.run_folder).evaluate(self.split, limit=self.limit, baselines=self.baselines)
+        display.evaluation(result, as_json=self.json, folder=self.run_folder)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Answer one input with a run or a .tflite file (the latter without TensorFlow)."""
+
+    model: Positional[str]
+    """Run folder or .tflite file."""
+    input: Positional[str]
+    """A picture file, a text, or a CSV file, as the task asks."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the answer."""
+        result = _predictor(self.model).predict(self.input)
+        display.result(result, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write one .tflite file that does the whole task, through the export gate."""
+
+    model: Positional[str]
+    """Run folder, or the name of a model (untrained)."""
+    out: Path = Path("model.tflite")
+    """Destination; any ending but .tflite gives a SavedModel folder."""
+    quantize: Literal["float32", "float16", "dynamic"] = "float32"
+    """Weights in the file: float32, float16, or 8 bits with float activations (dynamic)."""
+    budget: float = 0.01
+    """Largest relative drop of the task's metric that a quantised file may show."""
+    beam_width: int | None = None
+    """Captioning: beams of the search in the graph; 1 is greedy."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Export, and print the report."""
+        from zoo.api import load
+
+        options = {} if self.beam_width is None else {"beam_width": self.beam_width}
+        report = load(self.model).export(self.out, quantize=self.quantize, budget=self.budget, **options)
+        display.record(report, as_json=self.json, note=f"Wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check a .tflite file: integrity, operators, and its own stored answers, without TensorFlow."""
+
+    file: Positional[Path]
+    """The .tflite file."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print the report; exit code 1 if a check failed."""
+        from zoo.export.verify import verify_file
+
+        report = verify_file(self.file)
+        display.record(report, as_json=self.json)
+        return 0 if report["passed"] else 1
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure size, load time, latency and memory of a .tflite file, without TensorFlow."""
+
+    file: Positional[Path]
+    """The .tflite file."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of threads to measure with."""
+    runs: int = 50
+    """Counted runs for each."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the report and save it beside the file."""
+        from zoo.export.benchmark import bench_file
+        from zoo.files import write_json
+
+        report = bench_file(self.file, threads=self.threads, runs=self.runs)
+        path = self.file.with_name(f"{self.file.name}.bench.json")
+        write_json(path, report)
+        display.record(report, as_json=self.json, note=f"Saved {path}")
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show what is inside a .tflite file: task, configuration, parts, licence, report."""
+
+    file: Positional[Path]
+    """The .tflite file."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the manifest."""
+        from zoo.export.bundle import read_bundle
+
+        bundle = read_bundle(self.file)
+        sizes = {name: len(content) for name, content in bundle.entries.items()}
+        display.record({**bundle.manifest, "entries": sizes}, as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """Draw what the model attended to for its answer."""
+
+    model: Positional[str]
+    """Run folder or .tflite file."""
+    input: Positional[str]
+    """A picture file, a text, or a CSV file, as the task asks."""
+    out: Path = Path("explanation.png")
+    """The picture to write."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Answer, and draw the picture."""
+        from zoo.explain.answer import explanation_picture
+
+        predictor = _predictor(self.model)
+        result = predictor.predict(self.input)
+        explanation_picture(predictor.preprocessor, self.input, result, self.out)
+        display.result(result, as_json=self.json, note=f"Wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Show versions, devices, and what is missing to train, export or run on the edge."""
+
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Print the findings."""
+        from zoo.doctor import examine
+
+        display.record(examine(), as_json=self.json)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train a captioner on emoji, export it, and caption new pictures without TensorFlow."""
+
+    out: Path = Path("demo")
+    """Folder for what is made; an earlier demo in it is replaced."""
+
+    def run(self) -> int:
+        """Run the whole road; exit code 1 if the captions are worse than the floor."""
+        from zoo.demo import run_demo
+
+        return run_demo(self.out)
+
+
+COMMANDS: dict[str, type[Any]] = {
+    cls.__name__.lower(): cls
+    for cls in (List, Show, Train, Evaluate, Predict, Export, Verify, Bench, Inspect, Explain, Doctor, Demo)
+}
+
+
+def _predictor(reference: str) -> Any:
+    """Return what answers: an `Edge` for a .tflite file, a `Run` for a run folder."""
+    path = Path(reference)
+    if path.is_file() or path.suffix == ".tflite":
+        from zoo.export.runtime import Edge
+
+        return Edge(path)
+    from zoo.api import load
+
+    run = load(reference)
+    if not run.trained:
+        raise ModelFileError(f"'{reference}' is an untrained model; train it first: zoo train {reference}.")
+    return run
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    """Return the value of an option in raw words."""
+    for index, word in enumerate(arguments):
+        if word == name:
+            if index + 1 == len(arguments):
+                raise ZooError(f"{name} needs a value.")
+            return arguments[index + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None

