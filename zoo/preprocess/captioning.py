@@ -1,0 +1,237 @@
+"""Pictures to arrays and tokens to captions.
+
+The vocabulary is plain: `vocab.txt` has one token a line, and a caption is
+
+    "".join(tokens).replace("▁", " ").strip()
+
+so that any client can write it without a tokeniser. A token that begins a word starts with "▁" (U+2581), as in
+SentencePiece; languages written without spaces have no such marks. Captions become tokens in training only: the text is
+composed (NFC), single-spaced and cut into words and punctuation; each of these pieces is a token (`unit="words"`), or is
+cut from left to right into the longest tokens of a byte-pair vocabulary (`unit="bpe"`; Sennrich et al. 2016,
+arXiv:1508.07909).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from zoo.errors import DataError, require
+from zoo.preprocess._base import Preprocessor
+from zoo.preprocess.image import load_image
+from zoo.results import Caption
+
+PADDING, START, END, UNKNOWN = range(4)
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+"""The first tokens of every vocabulary; they are never part of a caption's text."""
+
+UNITS = ("bpe", "words")
+UNSPACED_LANGUAGES = ("zh", "ja", "th")
+"""Languages written without spaces between words."""
+
+_SPACE = "▁"
+_PIECE = re.compile(rf"{_SPACE}?\w+|{_SPACE}?[^\w{_SPACE}]|{_SPACE}")
+_FORMAT_VERSION = 1
+
+
+class CaptionPreprocessor(Preprocessor):
+    """The image size and the vocabulary of a captioning model.
+
+    Attributes:
+        tokens: The vocabulary in the order of the ids; the first four are `SPECIAL`.
+        image_size: (height, width) in pixels.
+        max_length: Most tokens of a caption, the end included.
+        language: ISO 639-1 code of the captions, or "".
+        unit: "bpe" or "words".
+    """
+
+    kind: ClassVar[str] = "captioning"
+
+    def __init__(
+        self,
+        tokens: Sequence[str],
+        *,
+        image_size: tuple[int, int],
+        max_length: int,
+        language: str = "",
+        unit: str = "bpe",
+    ) -> None:
+        """Check and keep the parts.
+
+        Raises:
+            ValueError: If one of them cannot be.
+        """
+        if tuple(tokens[: len(SPECIAL)]) != SPECIAL:
+            raise ValueError(f"the vocabulary does not begin with {' '.join(SPECIAL)}")
+        if len(tokens) <= len(SPECIAL) or len(set(tokens)) != len(tokens) or not all(tokens):
+            raise ValueError("the vocabulary has no, an empty or a repeated token")
+        if any(len(token.split()) != 1 or token.split()[0] != token for token in tokens):
+            raise ValueError("a token contains white space")
+        if len(image_size) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in image_size):
+            raise ValueError(f"the image size {image_size} is not two numbers from 1 to 4096")
+        if not isinstance(max_length, int) or max_length < 1:
+            raise ValueError(f"max_length {max_length} is not at least 1")
+        if unit not in UNITS or not isinstance(language, str):
+            raise ValueError(f"unit {unit!r} or language {language!r} is unknown")
+        self.tokens = tuple(tokens)
+        self.image_size = (image_size[0], image_size[1])
+        self.max_length = max_length
+        self.language = language
+        self.unit = unit
+        self._ids = {token: i for i, token in enumerate(self.tokens)}
+        self._longest = max(map(len, self.tokens[len(SPECIAL) :]))
+
+    @classmethod
+    def fit(
+        cls,
+        captions: Iterable[str],
+        *,
+        image_size: tuple[int, int],
+        vocab_size: int,
+        max_length: int,
+        language: str = "",
+        unit: str = "bpe",
+    ) -> Self:
+        """Make the vocabulary from training captions.
+
+        Args:
+            captions: Training captions.
+            image_size: (height, width) in pixels.
+            vocab_size: Most tokens, the four special ones included.
+            max_length: Upper bound of the caption length; the longest training caption lowers it.
+            language: ISO 639-1 code, or "".
+            unit: "bpe" or "words".
+
+        Raises:
+            DataError: If there is no caption with text.
+            MissingExtraError: If `unit` is "bpe" and `tokenizers` is not installed.
+        """
+        pieces = [found for text in captions if (found := _pieces(text, language))]
+        if not pieces:
+            raise DataError("The training split has no caption with text; give images with captions.")
+        if unit == "words":
+            counts = Counter(piece for caption in pieces for piece in caption)
+            common = sorted(counts, key=lambda piece: (-counts[piece], piece))
+            tokens = [*SPECIAL, *common[: vocab_size - len(SPECIAL)]]
+        else:
+            tokens = _byte_pairs(pieces, vocab_size)
+        settings: dict[str, Any] = {"image_size": image_size, "language": language, "unit": unit}
+        first = cls(tokens, max_length=max_length, **settings)
+        encoded = [[i for piece in caption for i in first._encode_piece(piece)] for caption in pieces]
+        used = {i for ids in encoded for i in ids}
+        # What the longest match never yields (steps on the way to longer tokens) would only widen the output.
+        kept = [token for i, token in enumerate(tokens) if i < len(SPECIAL) or i in used or len(token) == 1]
+        return cls(kept, max_length=min(max_length, max(map(len, encoded)) + 1), **settings)
+
+    def encode(self, caption: str) -> list[int]:
+        """Return the ids of a caption, without start and end; what is in no token is `UNKNOWN`."""
+        return [i for piece in _pieces(caption, self.language) for i in self._encode_piece(piece)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the caption of ids; special ones are left out."""
+        return "".join(self.pieces(ids)).replace(_SPACE, " ").strip()
+
+    def pieces(self, ids: Iterable[int]) -> tuple[str, ...]:
+        """Return the tokens of ids; special ones are left out.
+
+        Raises:
+            DataError: If an id is outside the vocabulary.
+        """
+        ids = [int(i) for i in ids]
+        if ids and not 0 <= min(ids) <= max(ids) < len(self.tokens):
+            raise DataError(f"Token {max(ids)} is outside the vocabulary of {len(self.tokens)}; the file is damaged.")
+        return tuple(self.tokens[i] for i in ids if i >= len(SPECIAL))
+
+    def request(self, value: Any) -> dict[str, np.ndarray]:
+        """Turn a picture (path, bytes, PIL image, array) into `image` uint8 (1, H, W, 3); see `load_image`."""
+        return {"image": load_image(value, self.image_size)[None]}
+
+    def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Caption:
+        """Turn the serving outputs of one picture into a caption."""
+        length = int(np.reshape(outputs["length"], -1)[0])
+        ids = np.reshape(outputs["tokens"], (-1,))[:length]
+        attention = np.asarray(outputs["attention"], np.float32)
+        return Caption(
+            text=self.decode(ids),
+            score=float(np.reshape(outputs["score"], -1)[0]),
+            tokens=self.pieces(ids),
+            attention=attention.reshape(-1, *attention.shape[-2:])[:length],
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """Return `preprocessor.json` and `vocab.txt`."""
+        description = {
+            "kind": self.kind,
+            "format_version": _FORMAT_VERSION,
+            "image": {
+                "height": self.image_size[0],
+                "width": self.image_size[1],
+                "channels": "RGB",
+                "background": [255, 255, 255],
+                "resize": "bilinear-antialias",
+            },
+            "max_length": self.max_length,
+            "language": self.language,
+            "unit": self.unit,
+            "ids": {"padding": PADDING, "start": START, "end": END, "unknown": UNKNOWN},
+        }
+        text = json.dumps(description, ensure_ascii=False, indent=2) + "\n"
+        return {"preprocessor.json": text.encode(), "vocab.txt": ("\n".join(self.tokens) + "\n").encode()}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """Rebuild from `files()`."""
+        description = json.loads(files["preprocessor.json"])
+        if description["format_version"] != _FORMAT_VERSION:
+            raise ValueError(f"format version {description['format_version']!r} is not known")
+        return cls(
+            files["vocab.txt"].decode("utf-8").removesuffix("\n").split("\n"),
+            image_size=(description["image"]["height"], description["image"]["width"]),
+            max_length=description["max_length"],
+            language=description["language"],
+            unit=description["unit"],
+        )
+
+    def _encode_piece(self, piece: str) -> list[int]:
+        if self.unit == "words":
+            return [self._ids.get(piece, UNKNOWN)]
+        ids, start = [], 0
+        while start < len(piece):
+            for stop in range(min(len(piece), start + self._longest), start, -1):
+                token = self._ids.get(piece[start:stop])
+                if token is not None:
+                    break
+            else:
+                token, stop = UNKNOWN, start + 1
+            ids.append(token)
+            start = stop
+        return ids
+
+
+def _pieces(text: str, language: str) -> list[str]:
+    """Cut a caption into words and punctuation marks: "red hair!" -> ["▁red", "▁hair", "!"]."""
+    words = unicodedata.normalize("NFC", text).replace(_SPACE, " ").split()
+    first = "" if language in UNSPACED_LANGUAGES else _SPACE
+    return _PIECE.findall(first + _SPACE.join(words)) if words else []
+
+
+def _byte_pairs(pieces: list[list[str]], vocab_size: int) -> list[str]:
+    tokenizers = require("tokenizers", extra="tf", purpose="Training a byte-pair vocabulary")
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        limit_alphabet=max(1, vocab_size - len(SPECIAL)),
+        special_tokens=list(SPECIAL),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((" ".join(caption) for caption in pieces), trainer)
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)

@@ -1,0 +1,149 @@
+"""From any picture a person has to a uint8 RGB array of the model's size.
+
+What every client must do the same way, in this order:
+
+1. Decode the first frame; turn it as its EXIF orientation says.
+2. Palette, grey, 16-bit grey (the high byte, rounded), CMYK, YCbCr, Lab and HSV become 8-bit RGB; transparency is laid over white.
+3. Resize to (height, width) with a triangle (bilinear) filter whose support grows with the reduction (antialiasing);
+   the aspect ratio is not kept. A picture that already has the size is left as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from zoo.errors import DataError
+
+MAX_IMAGE_PIXELS = 64_000_000
+"""Pictures with more pixels are refused before they are decoded."""
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+"""File formats that are read; others (such as EPS, which runs a program) are refused."""
+
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError)
+
+
+def load_image(value: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return a picture as the model takes it.
+
+    Args:
+        value: A path, encoded bytes, a PIL image, or an array: uint8 or bool (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4), or float of these shapes with values in 0 to 1.
+        size: (height, width) in pixels.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        DataError: If the picture is missing, damaged, too large or of a kind not read.
+    """
+    image = decode_image(value)
+    height, width = size
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.uint8).copy()
+
+
+def decode_image(value: Any) -> Image.Image:
+    """Return a picture upright, in RGB over white and in its own size; see `load_image` for what is accepted."""
+    if isinstance(value, Image.Image):
+        return _upright_rgb(value, "The picture")
+    if isinstance(value, np.ndarray):
+        return _over_white(_from_array(value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _decode(bytes(value), "The picture")
+    if isinstance(value, (str, os.PathLike)):
+        path = Path(value)
+        if path.is_dir():
+            raise DataError(f"'{path}' is a folder; give a picture file.")
+        try:
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise DataError(f"Cannot read the picture '{path}': {reason}.") from error
+        return _decode(content, f"The picture '{path}'")
+    raise DataError(f"A picture is a path, bytes, a PIL image or a numpy array, not {type(value).__name__}.")
+
+
+def _decode(content: bytes, name: str) -> Image.Image:
+    if not content:
+        raise DataError(f"{name} is empty; give a {', '.join(FORMATS)} file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{name} is not a {', '.join(FORMATS)} file, or its start is damaged.") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name} has too many pixels; at most {MAX_IMAGE_PIXELS:,} are read.") from error
+    except _DAMAGED as error:
+        raise DataError(f"{name} is damaged ({_one_line(error)}).") from error
+    return _upright_rgb(image, name)
+
+
+def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if width * height > MAX_IMAGE_PIXELS:
+        raise DataError(f"{name} has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS:,} are read: make it smaller.")
+    if not width or not height:
+        raise DataError(f"{name} has no pixels ({width} x {height}).")
+    try:
+        image.load()
+    except _DAMAGED as error:
+        raise DataError(f"{name} is truncated or damaged ({_one_line(error)}).") from error
+    try:
+        image = ImageOps.exif_transpose(image)
+    except _DAMAGED:
+        pass  # a picture with broken EXIF data is still a picture, taken as stored
+    try:
+        return _over_white(image)
+    except _DAMAGED as error:
+        raise DataError(f"{name} has the pixel format {image.mode}, which cannot be turned into RGB.") from error
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """Return 8-bit RGB; transparent parts show white."""
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = np.clip(np.asarray(image, np.float64), 0, 65535) / 257.0
+        image = Image.fromarray((grey + 0.5).astype(np.uint8))
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB")
+    picture = image.convert({"La": "LA", "PA": "RGBA"}.get(image.mode, "RGBA")).convert("RGBA")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    shape = "x".join(map(str, array.shape))
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3, 4)):
+        raise DataError(f"A picture array has the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not ({shape}).")
+    if not array.size:
+        raise DataError(f"The picture array ({shape}) has no pixels.")
+    if array.shape[0] * array.shape[1] > MAX_IMAGE_PIXELS:
+        raise DataError(f"The picture array ({shape}) has too many pixels; at most {MAX_IMAGE_PIXELS:,} are read.")
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif np.issubdtype(array.dtype, np.floating):
+        low, high = float(array.min()), float(array.max())
+        if not (low >= 0.0 and high <= 1.0):  # also catches NaN
+            raise DataError(f"A float picture has values in 0 to 1, not {low:g} to {high:g}; scale it or use uint8.")
+        array = (array.astype(np.float64) * 255.0 + 0.5).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise DataError(f"A picture array is uint8 (0 to 255), bool or float (0 to 1), not {array.dtype}; convert it.")
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
