@@ -1,0 +1,65 @@
+"""The processes with TensorFlow: `convert` a SavedModel to TFLite; `saved_model` from a saved Keras model.
+
+    python -P -m zoo.export._convert_worker convert SAVED_MODEL OUT.tflite float32|float16|dynamic
+    python -P -m zoo.export._convert_worker saved_model MODEL.keras TASK OPTIONS.json SAVED_MODEL
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from zoo.errors import ExportError, ZooError
+from zoo.files import read_json
+
+_FOREIGN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+
+
+def convert(saved_model: str, out: str, quantize: str) -> None:
+    """Convert with LiteRT's built-in operators only."""
+    import tensorflow as tf
+
+    from zoo.export.runtime import SIGNATURE
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if quantize != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    try:
+        flatbuffer = converter.convert()
+    except Exception as error:  # the converter's errors have no common base
+        foreign = sorted(set(_FOREIGN.findall(str(error))))
+        if foreign:
+            raise ExportError(f"LiteRT has no operator for {', '.join(foreign)}; use other keras.ops") from error
+        raise
+    Path(out).write_bytes(flatbuffer)
+
+
+def saved_model(model_file: str, task: str, options_file: str, folder: str) -> None:
+    """Load a `.keras` file under the TensorFlow backend and write its serving function."""
+    import keras
+
+    import zoo.layers  # noqa: F401 - registers the layers the file names
+    from zoo.export.saved_model import write_saved_model
+    from zoo.tasks import get_task
+
+    model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
+    write_saved_model(get_task(task).serving(model, **read_json(options_file)), folder)
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command; an error is one line on stderr and exit code 1."""
+    command, *rest = arguments
+    try:
+        {"convert": convert, "saved_model": saved_model}[command](*rest)
+    except ZooError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}: {error.filename}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

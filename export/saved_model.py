@@ -1,0 +1,80 @@
+"""A serving function as a TensorFlow SavedModel, readable by a process that does not have this package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import ExportError, ZooError, require
+from zoo.export.runtime import SIGNATURE
+from zoo.files import replace_folder
+from zoo.tasks import Serving
+
+_DTYPES = ("float32", "int32", "uint8")
+
+
+def write_saved_model(serving: Serving, folder: str | os.PathLike[str]) -> None:
+    """Write the whole task as a SavedModel with the signature `serving_default`, atomically.
+
+    Inputs and outputs keep their names; every shape is static. The variables are tracked through
+    `keras.export.ExportArchive`, which is what lets the TFLite converter freeze those inside a decode loop.
+
+    Args:
+        serving: The serving function, made under Keras's TensorFlow backend.
+        folder: Destination; an existing SavedModel there is replaced.
+
+    Raises:
+        ExportError: If an input's dtype is not float32, int32 or uint8, the backend is another one, the graph cannot
+            be traced, or the folder holds something else than a SavedModel.
+        ZooError: If the folder cannot be written.
+    """
+    target = Path(folder)
+    check_saved_model_target(target)
+    for name, (_, dtype) in serving.inputs.items():
+        if dtype not in _DTYPES:
+            raise ExportError(f"Input '{name}' is {dtype}; clients hold {', '.join(_DTYPES)} only: change the task.")
+    tensorflow = require("tensorflow", extra="tf", purpose="Export")
+    keras = require("keras", extra="tf", purpose="Export")
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"A SavedModel needs Keras's TensorFlow backend, not {keras.backend.backend()}; "
+            "set KERAS_BACKEND=tensorflow, or export through zoo.export.exporter."
+        )
+    names = list(serving.inputs)
+
+    def endpoint(*values: Any) -> dict[str, Any]:
+        outputs = serving.function(**dict(zip(names, values, strict=True)))
+        return {name: tensorflow.identity(outputs[name], name=name) for name in serving.outputs}
+
+    signature = [tensorflow.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in serving.inputs.items()]
+
+    def fill(beside: Path) -> None:
+        archive = keras.export.ExportArchive()
+        archive.track(serving.model)
+        archive.add_endpoint(SIGNATURE, endpoint, input_signature=signature)
+        archive.write_out(str(beside), verbose=False)
+
+    try:
+        replace_folder(target, fill)
+    except tensorflow.errors.OpError as error:
+        raise ZooError(f"Cannot write the folder '{target}': {_first_line(error)}.") from error
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        raise ExportError(f"The serving function cannot be traced: {_first_line(error)}.") from error
+
+
+def check_saved_model_target(folder: Path) -> None:
+    """Refuse a destination that holds anything but a SavedModel.
+
+    Raises:
+        ZooError: If it is a file, or a folder with other content.
+    """
+    if folder.is_file():
+        raise ZooError(f"Cannot write the SavedModel '{folder}': it is a file; give a folder name.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "saved_model.pb").exists():
+        raise ZooError(f"Cannot write the SavedModel '{folder}': the folder holds other files; give a new name.")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
