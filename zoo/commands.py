@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from zoo import display
 from zoo.config import BaseConfig
 from zoo.errors import ModelFileError, ZooError
+from zoo.quiet import start_backend
 from zoo.training.config import TrainConfig
 
 
@@ -93,6 +94,7 @@ class Train:
             for key in get_task(cls.task).data_options(cls.Config.from_dict(groups["model"])):
                 if groups["options"].get(key) == defaults.get(key):
                     groups["options"].pop(key, None)
+        start_backend()
         run = train(self.name, self.data, quick=self.quick, out=self.out, quiet=self.quiet, **groups)
         last = f"Next: zoo evaluate {run.folder}; zoo export {run.folder} -o model.tflite"
         display.record({"run": str(run.folder)}, as_json=self.json, note=last)
@@ -145,6 +147,7 @@ class Evaluate:
         """Print model and baselines side by side."""
         from zoo.api import load
 
+        start_backend()
         result = load(self.run_folder).evaluate(self.split, limit=self.limit, baselines=self.baselines)
         display.evaluation(result, as_json=self.json, folder=self.run_folder)
 
@@ -188,6 +191,7 @@ class Export:
         from zoo.api import load
 
         options = {} if self.beam_width is None else {"beam_width": self.beam_width}
+        start_backend()
         report = load(self.model).export(self.out, quantize=self.quantize, budget=self.budget, **options)
         display.record(report, as_json=self.json, note=f"Wrote {self.out}")
 
@@ -318,6 +322,7 @@ def _predictor(reference: str) -> Any:
         return Edge(path)
     from zoo.api import load
 
+    start_backend()
     run = load(reference)
     if not run.trained:
         raise ModelFileError(f"'{reference}' is an untrained model; train it first: zoo train {reference}.")

@@ -7,6 +7,8 @@ import platform
 from importlib import metadata, util
 from typing import Any
 
+from zoo.quiet import start_backend
+
 _NEEDS = {
     "train": {"keras": "tf", "grain": "tf", "tensorboard": "tf", "safetensors": "tf"},
     "evaluate": {"sklearn": "eval", "pycocoevalcap": "eval", "matplotlib": "eval"},
@@ -48,6 +50,7 @@ def _backend() -> dict[str, Any]:
     if util.find_spec("tensorflow") is None and wanted is None:
         note = "set KERAS_BACKEND=jax" if util.find_spec("jax") else "install the extra tf or jax"
         return {"name": f"none: TensorFlow is not installed; {note}"}
+    start_backend()
     import keras
 
     return {"name": keras.backend.backend(), "devices": [str(name) for name in keras.distribution.list_devices()]}
