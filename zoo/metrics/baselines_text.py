@@ -37,7 +37,7 @@ def tfidf_logistic(
     language: str = "en",
     balanced: bool = False,
     num_classes: int | None = None,
-    strength: float = 1.0,
+    strength: float = 3.0,
 ) -> np.ndarray:
     """Fit TF-IDF features and a logistic regression on the training texts and judge the test texts.
 
@@ -51,7 +51,8 @@ def tfidf_logistic(
         language: Two-letter code.
         balanced: Weight classes by the inverse of their frequency.
         num_classes: C; by default the largest training label + 1.
-        strength: Inverse of the L2 penalty (scikit-learn's C).
+        strength: Inverse of the L2 penalty (scikit-learn's C). Of 0.5 to 10, 3 was best or within .003 of the best on
+            tweets and on Chinese reviews.
 
     Returns:
         float64 (M, C); a class without a training example has probability 0.
