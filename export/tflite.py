@@ -39,7 +39,7 @@ def convert(
         MissingExtraError: If TensorFlow is not installed.
     """
     check_quantize(quantize)
-    check_tensorflow()
+    check_installed()
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as scratch:
         out = Path(scratch) / "model.tflite"
         run_worker(
@@ -65,11 +65,14 @@ def check_quantize(quantize: str) -> None:
         raise unknown_name("quantisation", quantize, QUANTIZATIONS)
 
 
-def check_tensorflow() -> None:
-    """Refuse to start without TensorFlow, without importing it.
+def check_installed() -> None:
+    """Refuse to start without TensorFlow or LiteRT, without importing either.
 
     Raises:
-        MissingExtraError: If TensorFlow is not installed.
+        MissingExtraError: If one is not installed.
     """
-    if importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtraError("Export needs 'tensorflow', which is not installed; run: pip install 'attention-zoo[tf]'.")
+    for module in ("tensorflow", "ai_edge_litert"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                f"Export needs '{module}', which is not installed; run: pip install 'attention-zoo[tf]'."
+            )

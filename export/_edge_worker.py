@@ -1,0 +1,121 @@
+"""The process without TensorFlow: whoever imports it, Keras or JAX here gets an ImportError.
+
+    python -P -m zoo.export._edge_worker run FILE.tflite INPUTS.npz OUTPUTS.npz
+    python -P -m zoo.export._edge_worker bench FILE.tflite INPUTS.npz RESULT.json THREADS RUNS
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+BLOCKED = ("tensorflow", "keras", "tf_keras", "jax", "jaxlib")
+
+
+class Blocker(importlib.abc.MetaPathFinder):
+    """Refuses the frameworks, as a phone or a Raspberry Pi would."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raise for a blocked module, know nothing about any other."""
+        if fullname.partition(".")[0] in BLOCKED:
+            raise ModuleNotFoundError(f"{fullname} is blocked in this process", name=fullname)
+        return None
+
+
+def run(model: str, inputs: str, outputs: str) -> None:
+    """Answer every example of an `.npz` file, one at a time."""
+    import numpy as np
+
+    from zoo.export.runtime import Edge
+
+    edge = Edge(model)
+    with np.load(inputs, allow_pickle=False) as stored:
+        examples = {name: stored[name] for name in stored.files}
+    count = len(next(iter(examples.values())))
+    answers = [edge.run({name: array[i : i + 1] for name, array in examples.items()}) for i in range(count)]
+    np.savez(outputs, **{name: np.stack([answer[name] for answer in answers]) for name in edge.outputs})
+
+
+def bench(model: str, inputs: str, result: str, threads: str, runs: str) -> None:
+    """Time loading and answering."""
+    import numpy as np
+
+    from zoo.files import write_json
+
+    before = _memory("VmRSS")
+    import ai_edge_litert.interpreter
+
+    imported = _memory("VmRSS")
+    from zoo.export.runtime import Edge
+
+    load_ms, edge = _timed(lambda: Edge(model, num_threads=int(threads)))
+    with np.load(inputs, allow_pickle=False) as stored:
+        request = {name: stored[name][:1] for name in stored.files}
+    first_ms, _ = _timed(lambda: edge.run(request))
+    later = [_timed(lambda: edge.run(request))[0] for _ in range(int(runs))]
+    low, high = np.percentile(later, [50, 95])
+    write_json(
+        result,
+        {
+            "threads": int(threads),
+            "load_ms": round(load_ms, 3),
+            "first_ms": round(first_ms, 3),
+            "p50_ms": round(float(low), 3),
+            "p95_ms": round(float(high), 3),
+            "runs": int(runs),
+            "runtime": ai_edge_litert.__version__,
+            "runtime_memory_mb": _megabytes(imported, before),
+            "model_memory_mb": _megabytes(_memory("VmHWM"), imported),
+            "peak_memory_mb": _megabytes(_memory("VmHWM"), 0),
+        },
+    )
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    value = work()
+    return (time.perf_counter() - start) * 1e3, value
+
+
+def _memory(field: str) -> int | None:
+    """Return a field of this process's status in bytes (VmRSS now, VmHWM the peak), or None where there is no /proc.
+
+    Not `resource.getrusage`: on Linux its peak starts from the parent's, which may hold all of TensorFlow.
+    """
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _megabytes(value: int | None, base: int | None) -> float | None:
+    return None if value is None or base is None else round((value - base) / 2**20, 1)
+
+
+def main(arguments: list[str]) -> None:
+    """Run one command; an error is one line on stderr and exit code 1."""
+    sys.meta_path.insert(0, Blocker())
+    from zoo.errors import ZooError
+
+    command, *rest = arguments
+    try:
+        {"run": run, "bench": bench}[command](*rest)
+    except ZooError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}: {error.filename}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,239 @@
+"""The export gate: what a `.tflite` file must show before it is written, and `zoo verify` for a file that exists."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import ExportError, ModelFileError, ZooError, require
+from zoo.export._process import run_worker
+from zoo.export.bundle import read_bundle
+from zoo.export.golden import read_golden
+from zoo.export.runtime import SIGNATURE
+from zoo.preprocess import Preprocessor
+from zoo.tasks import Requests, Task, get_task
+
+EDGE_WORKER = "zoo.export._edge_worker"
+CLIENT_DTYPES = ("float32", "int32", "uint8")
+
+Arrays = dict[str, np.ndarray]
+
+
+def check_operators(flatbuffer: bytes) -> dict[str, int]:
+    """Count the operators of all sub-graphs, the bodies of loops included.
+
+    Args:
+        flatbuffer: A TFLite model made here, or one whose SHA-256 has been checked.
+
+    Returns:
+        Operator name -> number of uses, most used first.
+
+    Raises:
+        ExportError: If one is not a LiteRT built-in (custom, or TensorFlow's "Flex").
+    """
+    schema = _schema()
+    model = schema.Model.GetRootAs(flatbuffer)
+    names = _names(schema.BuiltinOperator)
+    counts: Counter[str] = Counter()
+    foreign: set[str] = set()
+    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
+        for operator in map(graph.Operators, range(graph.OperatorsLength())):
+            code = model.OperatorCodes(operator.OpcodeIndex())
+            # Codes below 127 are stored in the old field, for old readers.
+            name = names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "unknown")
+            if name == "CUSTOM":
+                name = (code.CustomCode() or b"unnamed").decode(errors="replace")
+                foreign.add(name)
+            counts[name] += 1
+    if foreign:
+        raise ExportError(
+            f"The model uses operators LiteRT does not have ({', '.join(sorted(foreign))}); use other keras.ops."
+        )
+    return dict(counts.most_common())
+
+
+def check_interface(flatbuffer: bytes) -> dict[str, dict[str, dict[str, Any]]]:
+    """Check that any client can hold the inputs and outputs of every signature.
+
+    Returns:
+        `{"inputs": {name: {"shape", "dtype"}}, "outputs": ...}` of the signature `serving_default`.
+
+    Raises:
+        ExportError: If that signature is missing, a shape is not static, or a dtype is not float32, int32 or uint8.
+    """
+    schema = _schema()
+    model = schema.Model.GetRootAs(flatbuffer)
+    dtypes = _names(schema.TensorType)
+    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    for signature in map(model.SignatureDefs, range(model.SignatureDefsLength())):
+        graph = model.Subgraphs(signature.SubgraphIndex())
+        sides: dict[str, dict[str, dict[str, Any]]] = {"inputs": {}, "outputs": {}}
+        for side, items in (
+            ("inputs", map(signature.Inputs, range(signature.InputsLength()))),
+            ("outputs", map(signature.Outputs, range(signature.OutputsLength()))),
+        ):
+            for item in items:
+                tensor, name = graph.Tensors(item.TensorIndex()), item.Name().decode()
+                dtype = dtypes.get(tensor.Type(), "unknown").lower()
+                dynamic = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
+                if dtype not in CLIENT_DTYPES:
+                    raise ExportError(f"'{name}' is {dtype}; clients hold {', '.join(CLIENT_DTYPES)} only.")
+                if -1 in dynamic:
+                    raise ExportError(f"'{name}' has the dynamic shape {dynamic}; make the serving function static.")
+                shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
+                sides[side][name] = {"shape": shape, "dtype": dtype}
+        found[signature.SignatureKey().decode()] = sides
+    if SIGNATURE not in found:
+        raise ExportError(f"The model has no signature '{SIGNATURE}'; convert a SavedModel written by zoo.export.")
+    return found[SIGNATURE]
+
+
+def run_without_tensorflow(
+    path: str | os.PathLike[str], inputs: Mapping[str, np.ndarray], *, timeout: float = 600.0
+) -> Arrays:
+    """Run a bundle in a process where importing TensorFlow, Keras or JAX raises.
+
+    Args:
+        path: The bundle.
+        inputs: Serving inputs by name, first axis = example.
+        timeout: Seconds after which it is stopped.
+
+    Returns:
+        Serving outputs by name, exactly as the model gives them, with an axis of examples in front.
+
+    Raises:
+        ExportError: If the file does not load or run there.
+    """
+    with tempfile.TemporaryDirectory(prefix="zoo-verify-") as scratch:
+        given, answers = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
+        np.savez(given, **inputs)
+        run_worker(
+            EDGE_WORKER,
+            ["run", path, given, answers],
+            what="Running the .tflite file without TensorFlow",
+            timeout=timeout,
+        )
+        with np.load(answers, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def by_example(outputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Drop the model's batch axis of one: (N, 1, ...) -> (N, ...); scalars stay (N,)."""
+    return {name: array[:, 0] if array.ndim > 1 else array for name, array in outputs.items()}
+
+
+def judge(
+    *,
+    task: Task,
+    preprocessor: Preprocessor,
+    requests: Requests,
+    expected: Mapping[str, np.ndarray],
+    actual: Mapping[str, np.ndarray],
+    quantize: str,
+    trained: bool,
+    budget: float,
+) -> dict[str, Any]:
+    """Compare the file's answers with the Keras model's, in task units.
+
+    A float32 file must give the same answer to every example. A quantised one of a trained model may lose at most
+    `budget` of the task's main metric, relative to the Keras model's. One of an untrained model must be finite.
+
+    Args:
+        task: The task.
+        preprocessor: For the task's metric.
+        requests: The examples.
+        expected: The Keras model's outputs, first axis = example.
+        actual: The file's outputs, likewise.
+        quantize: How the file's weights are stored.
+        trained: Whether the metric means anything.
+        budget: Largest relative drop, 0.01 for one percent.
+
+    Returns:
+        `{"agreement": {"same", "of"}, "metric": {"name", "keras", "tflite", "drop", "budget"} or None}`.
+
+    Raises:
+        ExportError: If the gate is not passed; the message says by how much.
+    """
+    for name, array in actual.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ExportError(f"The .tflite file gives '{name}' values that are not numbers; it was not written.")
+    same = np.asarray(task.agreement(expected, actual), bool)
+    agreement = {"same": int(same.sum()), "of": len(same)}
+    if quantize == "float32" and not same.all():
+        first = ", ".join(requests.ids[int(i)] for i in np.flatnonzero(~same)[:3])
+        raise ExportError(
+            f"The .tflite file answers {agreement['of'] - agreement['same']} of {agreement['of']} examples otherwise "
+            f"than the Keras model (first: {first}); it was not written."
+        )
+    metric = None
+    if trained:
+        keras, tflite = (
+            float(task.score(outputs, requests, preprocessor)[task.main_metric]) for outputs in (expected, actual)
+        )
+        loss = keras - tflite if task.higher_is_better else tflite - keras
+        drop = loss / max(abs(keras), 1e-9)
+        metric = {"name": task.main_metric, "keras": keras, "tflite": tflite, "drop": drop, "budget": budget}
+        if not drop <= budget:
+            raise ExportError(
+                f"Stored as {quantize}, the model's {task.main_metric} goes from {keras:.4g} to {tflite:.4g} on "
+                f"{len(requests)} examples, {drop:.1%} worse, over the budget of {budget:.1%}; allow a larger budget "
+                "or use float16 or float32."
+            )
+    return {"agreement": agreement, "metric": metric}
+
+
+def verify_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Check a `.tflite` file: bundle, operators, interface, and its own golden answers without TensorFlow.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A report: `passed`, `problems` (sentences), and what was found.
+
+    Raises:
+        ModelFileError: If the file cannot be read or trusted, so that nothing in it was looked at.
+    """
+    bundle = read_bundle(path)
+    task, cases = get_task(bundle.task), read_golden(bundle)
+    if not cases:
+        raise ModelFileError(f"'{os.fspath(path)}' holds no golden examples; export it again.")
+    problems: list[str] = []
+    report: dict[str, Any] = {
+        "file": os.fspath(path),
+        "bytes": Path(path).stat().st_size,
+        "name": bundle.name,
+        "task": bundle.task,
+        "quantize": bundle.quantize,
+        "format_version": bundle.manifest["format_version"],
+        "entries": len(bundle.entries),
+    }
+    try:
+        report["operators"] = check_operators(bundle.flatbuffer)
+        report["interface"] = check_interface(bundle.flatbuffer)
+        inputs = {name: np.concatenate([case[1][name] for case in cases]) for name in cases[0][1]}
+        expected = {name: np.stack([case[2][name] for case in cases]) for name in cases[0][2]}
+        actual = run_without_tensorflow(path, inputs)
+        if {name: array.shape for name, array in actual.items()} != {k: v.shape for k, v in expected.items()}:
+            raise ExportError("The outputs do not have the names and shapes of the golden answers.")
+        same = task.agreement(by_example(expected), by_example(actual))
+        report["golden"] = {"same": int(np.sum(same)), "of": len(cases)}
+        if not np.all(same):
+            problems.append(f"{int(np.sum(~np.asarray(same)))} of {len(cases)} golden answers are not reproduced.")
+    except ZooError as error:
+        problems.append(str(error))
+    return {**report, "problems": problems, "passed": not problems}
+
+
+def _schema() -> Any:
+    return require("ai_edge_litert.schema_py_generated", extra="edge", purpose="Checking a .tflite file")
+
+
+def _names(enumeration: type[Any]) -> dict[int, str]:
+    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
