@@ -17,14 +17,18 @@ from zoo.layers.attention_pooling import AttentionPooling
 from zoo.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
 from zoo.layers.cross_attention import MultiHeadCrossAttention
+from zoo.layers.ngram_embedding import NGramEmbedding
+from zoo.layers.path_head import PathHead
 from zoo.layers.positional_encoding import PositionalEncoding
 from zoo.layers.residual_block import ResidualBlock
 from zoo.layers.revin import RevIN
 from zoo.layers.rotary import apply_rotary
 from zoo.layers.self_attention import MultiHeadSelfAttention
+from zoo.layers.token_dropout import TokenDropout
 from zoo.layers.transformer_decoder import TransformerDecoder
 from zoo.layers.transformer_decoder_block import TransformerDecoderBlock
 from zoo.layers.transformer_encoder_block import TransformerEncoderBlock
+from zoo.layers.window_features import WindowFeatures
 
 __all__ = [
     "CBAM",
@@ -34,12 +38,16 @@ __all__ = [
     "ChannelAttention",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
+    "NGramEmbedding",
+    "PathHead",
     "PositionalEncoding",
     "ResidualBlock",
     "RevIN",
     "SpatialAttention",
+    "TokenDropout",
     "TransformerDecoder",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",
+    "WindowFeatures",
     "apply_rotary",
 ]

@@ -1,0 +1,421 @@
+"""Series: parse a table, order it by date, check it, cut windows. Nothing is scaled here; that happens in the graph.
+
+Numpy only; the same code cuts the windows of training and reads the table on the device.
+
+Share splits: a window is in units of its last day's shares. Only splits that took effect up to that day are used, so a
+window never knows of a later one; a target beyond a later split is brought to the window's units.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from zoo.errors import DataError
+from zoo.preprocess._base import Preprocessor
+from zoo.results import Forecast
+
+if TYPE_CHECKING:
+    from zoo.datasets import Record, Source
+
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+"""Default quantile levels."""
+
+DECAY = 0.94
+"""Decay of the exponentially weighted volatility (J.P. Morgan 1996, RiskMetrics, table 5.8, daily data)."""
+
+PRICE_NAMES = ("open", "high", "low", "close", "price")
+VOLUME_NAMES = ("volume",)
+DATE_NAMES = ("date", "datetime", "timestamp", "time", "day")
+SPLIT_NAME = "split_factor"
+
+_LARGEST_STEP = 4.0  # logarithms are for series that never move by more than this factor in one step
+_FLOOR_SHARE = 0.05  # the volatility of a dead window counts as this share of the training median
+
+
+class SeriesWindows:
+    """All windows of one record, cut on demand and without a Python loop.
+
+    Args:
+        record: A forecasting record (see `zoo.datasets`).
+        window: Rows a window, at least 2.
+        horizon: Rows to forecast.
+
+    Attributes:
+        ends: int64 (N,), row of every window's last step. The windows of a record whose targets all lie in
+            `first_target` or later.
+
+    Raises:
+        DataError: If a value is not finite.
+    """
+
+    def __init__(self, record: Record, window: int, horizon: int) -> None:
+        values = np.asarray(record["values"], np.float64)
+        _check_finite(values, record["columns"], lambda row: f"{record['id']}, {record['dates'][row]}")
+        self.window, self.horizon = window, horizon
+        self.target = list(record["columns"]).index(record["target"])
+        self._powers = _split_powers(record["columns"])
+        self._shares = np.cumprod(np.asarray(record["split_factor"], np.float64))
+        # one unbroken series in units of the first day's shares
+        self.unbroken = values * self._shares[:, None] ** self._powers
+        first = max(window - 1, int(record["first_target"]) - 1)
+        self.ends = np.arange(first, len(values) - horizon)
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.ends)
+
+    def inputs(self, positions: np.ndarray) -> np.ndarray:
+        """Return windows as float32 (N, window, features), in units of each window's last day."""
+        ends = self.ends[positions]
+        rows = ends[:, None] + np.arange(1 - self.window, 1)
+        return (self.unbroken[rows] / self._shares[ends][:, None, None] ** self._powers).astype(np.float32)
+
+    def futures(self, positions: np.ndarray) -> np.ndarray:
+        """Return the target column after each window as float32 (N, horizon), in units of the window's last day."""
+        ends = self.ends[positions]
+        rows = ends[:, None] + np.arange(1, self.horizon + 1)
+        units = self._shares[ends][:, None] ** self._powers[self.target]
+        return (self.unbroken[rows, self.target] / units).astype(np.float32)
+
+    def one_step_error(self, positions: np.ndarray) -> np.ndarray:
+        """Return the mean absolute one-step change of the target before `ends[0]`, float64 (N,).
+
+        The denominator of the mean absolute scaled error (Hyndman and Koehler 2006), in units of each window's last
+        day. It rests on rows no later than the first window's end.
+        """
+        change = np.abs(np.diff(self.unbroken[: self.ends[0] + 1, self.target])).mean()
+        return change / self._shares[self.ends[positions]] ** self._powers[self.target]
+
+
+def windows(record: Record, window: int, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut all windows of a record at once.
+
+    Returns:
+        Windows float32 (N, window, features), futures float32 (N, horizon), and the row of each window's last step,
+        int64 (N,).
+
+    Raises:
+        DataError: If a value is not finite.
+    """
+    cut = SeriesWindows(record, window, horizon)
+    positions = np.arange(len(cut))
+    return cut.inputs(positions), cut.futures(positions), cut.ends
+
+
+def volatility(target: np.ndarray, *, log_prices: bool, floor: float, decay: float = DECAY) -> np.ndarray:
+    """Exponentially weighted volatility of one step: `sqrt(sum_t w_t r_t^2)`, `w_t` falling by `decay` a step back.
+
+    Args:
+        target: (N, W) raw units.
+        log_prices: Whether `r` are changes of the logarithm or of the raw value.
+        floor: Smallest value returned.
+        decay: Between 0 and 1.
+
+    Returns:
+        float64 (N,), without unit for `log_prices`, else in raw units.
+    """
+    target = np.asarray(target, np.float64)
+    changes = np.diff(np.log(target) if log_prices else target, axis=1)
+    weights = decay ** np.arange(changes.shape[1])[::-1]
+    return np.maximum(np.sqrt((changes**2) @ (weights / weights.sum())), floor)
+
+
+@dataclass(frozen=True)
+class SeriesPreprocessor(Preprocessor):
+    """Windows of a table with named columns.
+
+    Attributes:
+        columns: Names of the columns, in the order of the model's features.
+        target: Name of the column to forecast.
+        window: Rows the model sees.
+        horizon: Rows it forecasts.
+        levels: Quantile levels, ascending.
+        price_columns: Positions of the columns in the unit of the target (open, high, low, close), the target's among
+            them.
+        log_columns: Positions of the other columns that were never negative (volume); the graph takes log(1 + x).
+        log_prices: Whether the graph works with logarithms of the price columns. Decided on the training split: they
+            are positive and the target never moved by more than a factor of 4 in one step. Otherwise it works with
+            differences, and values may be negative.
+        scale_floor: Smallest volatility, 5% of the training median: a dead window is not infinitely quiet.
+    """
+
+    kind: ClassVar[str] = "forecasting"
+
+    columns: tuple[str, ...]
+    target: str
+    window: int
+    horizon: int
+    levels: tuple[float, ...] = LEVELS
+    price_columns: tuple[int, ...] = ()
+    log_columns: tuple[int, ...] = ()
+    log_prices: bool = True
+    scale_floor: float = 1e-6
+
+    @property
+    def target_index(self) -> int:
+        """Position of the target column."""
+        return self.columns.index(self.target)
+
+    @classmethod
+    def fit(cls, train: Source, *, window: int, horizon: int, levels: Sequence[float] = LEVELS) -> Self:
+        """Learn names and kinds of columns from the training split alone.
+
+        Raises:
+            DataError: If the series differ in their columns or are all too short for one window.
+        """
+        records = [train[index] for index in range(len(train))]
+        if not records:
+            raise DataError("The training split has no series; give at least one.")
+        columns, target = tuple(records[0]["columns"]), records[0]["target"]
+        for record in records:
+            if tuple(record["columns"]) != columns or record["target"] != target:
+                raise DataError(
+                    f"Series '{record['id']}' has the columns {', '.join(record['columns'])} and the target "
+                    f"'{record['target']}', but '{records[0]['id']}' has {', '.join(columns)} and '{target}'; "
+                    "all series of a dataset must have the same."
+                )
+        cuts = [SeriesWindows(record, window, horizon) for record in records]
+        if not any(len(cut) for cut in cuts):
+            longest = max(len(record["values"]) for record in records)
+            raise DataError(
+                f"The longest training series has {longest} rows; one window of {window} and its horizon of {horizon} "
+                f"need {window + horizon}: give more rows or a smaller window."
+            )
+        index = columns.index(target)
+        names = [name.strip().lower() for name in columns]
+        prices = tuple(i for i, name in enumerate(names) if name in PRICE_NAMES) if names[index] in PRICE_NAMES else ()
+        prices = prices or (index,)
+        log_prices = all(_suits_logarithm(cut.unbroken[:, prices], cut.unbroken[:, index]) for cut in cuts)
+        lowest = np.min([cut.unbroken.min(axis=0) for cut in cuts], axis=0)
+        typical = [_typical_volatility(cut, log_prices) for cut in cuts if len(cut)]
+        return cls(
+            columns=columns,
+            target=target,
+            window=window,
+            horizon=horizon,
+            levels=tuple(float(level) for level in levels),
+            price_columns=prices,
+            log_columns=tuple(i for i in range(len(columns)) if i not in prices and lowest[i] >= 0),
+            log_prices=log_prices,
+            scale_floor=max(_FLOOR_SHARE * float(min(typical)), 1e-6 if log_prices else 1e-12),
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """See the base class."""
+        content = {"kind": self.kind, **asdict(self)}
+        return {"preprocessor.json": (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode("utf-8")}
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> Self:
+        """See the base class."""
+        content = json.loads(files["preprocessor.json"])
+        columns = tuple(str(name) for name in content["columns"])
+        self = cls(
+            columns=columns,
+            target=str(content["target"]),
+            window=int(content["window"]),
+            horizon=int(content["horizon"]),
+            levels=tuple(float(level) for level in content["levels"]),
+            price_columns=tuple(int(i) for i in content["price_columns"]),
+            log_columns=tuple(int(i) for i in content["log_columns"]),
+            log_prices=bool(content["log_prices"]),
+            scale_floor=float(content["scale_floor"]),
+        )
+        if self.target not in columns or not 2 <= self.window <= 1_000_000 or not 1 <= self.horizon <= 1_000_000:
+            raise ValueError("target, window or horizon is out of range")
+        if not all(0 <= i < len(columns) for i in (*self.price_columns, *self.log_columns)):
+            raise ValueError("a column position is out of range")
+        return self
+
+    def request(self, value: Any) -> dict[str, np.ndarray]:
+        """Turn a table into the last window.
+
+        Args:
+            value: Path of a CSV file with a header; an array (n, features) in the order of `columns`; a list of
+                dictionaries, one a row; or a mapping of column names to values. Rows are ordered by the date column if
+                there is one, else taken as they are, oldest first. Extra columns are ignored; a column `split_factor`
+                (2 on the day a 2:1 split takes effect, else 1) brings older rows to the last day's units.
+
+        Returns:
+            `window` float32 (1, window, features).
+
+        Raises:
+            DataError: If a column is missing, rows are too few, or a value is no finite number (or not positive where
+                the model takes logarithms).
+        """
+        if isinstance(value, np.ndarray):
+            rows, names = _array_rows(value, self.columns), [str(i) for i in range(1, len(value) + 1)]
+            factors = np.ones(len(rows))
+            self._check_length(len(rows), "The array")
+            table = rows[-self.window :]
+        else:
+            title, columns, names = _read_columns(value)
+            missing = [name for name in self.columns if name.strip().lower() not in columns]
+            if missing:
+                raise DataError(
+                    f"{title} has no column {', '.join(map(repr, missing))}; the model needs {', '.join(self.columns)}."
+                )
+            self._check_length(len(names), title)
+            parts = [
+                _numbers(columns[name.strip().lower()][-self.window :], title, name, names[-self.window :])
+                for name in self.columns
+            ]
+            table = np.stack(parts, axis=1)
+            factors = np.ones(self.window)
+            if SPLIT_NAME in columns:
+                last = columns[SPLIT_NAME][-self.window :]
+                factors = _numbers(last, title, SPLIT_NAME, names[-self.window :])
+        names, factors = names[-self.window :], factors[-self.window :]
+        _check_finite(table, self.columns, lambda row: f"row {names[row]}")
+        bad = np.argwhere(table[:, self.price_columns] <= 0) if self.log_prices else ()
+        if len(bad):
+            row, column = int(bad[0][0]), self.price_columns[int(bad[0][1])]
+            raise DataError(
+                f"Column '{self.columns[column]}' of row {names[row]} is {table[row, column]:g}; this model was trained "
+                "on positive prices: correct the row."
+            )
+        if not (factors > 0).all():
+            raise DataError(f"Column '{SPLIT_NAME}' must be above 0 in every row; use 1 where there is no split.")
+        shares = np.cumprod(factors)
+        table = table * (shares / shares[-1])[:, None] ** _split_powers(self.columns)
+        return {"window": table.astype(np.float32)[None]}
+
+    def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Forecast:
+        """See the base class."""
+        return Forecast(
+            mean=np.asarray(outputs["mean"], np.float32)[0],
+            quantiles=np.asarray(outputs["quantiles"], np.float32)[0],
+            levels=self.levels,
+            last=float(request["window"][0, -1, self.target_index]),
+            step_weights=np.asarray(outputs["step_weights"], np.float32)[0],
+            target=self.target,
+        )
+
+    def _check_length(self, rows: int, title: str) -> None:
+        if rows < self.window:
+            raise DataError(f"{title} has {rows} rows, but the model looks back {self.window}; give at least as many.")
+
+
+def _split_powers(columns: Sequence[str]) -> np.ndarray:
+    """Power of the number of shares a column is multiplied with: prices 1, volumes -1, all else 0."""
+    names = [name.strip().lower() for name in columns]
+    return np.array([1.0 if name in PRICE_NAMES else -1.0 if name in VOLUME_NAMES else 0.0 for name in names])
+
+
+def _suits_logarithm(prices: np.ndarray, target: np.ndarray) -> bool:
+    if not (prices > 0).all():
+        return False
+    return bool(np.abs(np.diff(np.log(target))).max(initial=0.0) <= np.log(_LARGEST_STEP))
+
+
+def _typical_volatility(cut: SeriesWindows, log_prices: bool) -> float:
+    series = cut.unbroken[:, cut.target]
+    changes = np.abs(np.diff(np.log(series) if log_prices else series))
+    moves = changes[changes > 0]
+    return float(np.median(moves)) if len(moves) else 0.0
+
+
+def _check_finite(values: np.ndarray, columns: Sequence[str], where: Any) -> None:
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise DataError(
+            f"Column '{columns[column]}' ({where(row)}) is {values[row, column]}; "
+            "a forecast needs finite numbers: fill or drop it."
+        )
+
+
+def _array_rows(value: np.ndarray, columns: Sequence[str]) -> np.ndarray:
+    rows = value[:, None] if value.ndim == 1 else value
+    if rows.ndim != 2 or rows.shape[1] != len(columns) or rows.dtype.kind not in "fiu":
+        raise DataError(
+            f"An array of shape {value.shape} and type {value.dtype} was given; it must be numbers of shape "
+            f"(rows, {len(columns)}) with the columns {', '.join(columns)}."
+        )
+    return rows.astype(np.float64)
+
+
+def _read_columns(value: Any) -> tuple[str, dict[str, Sequence[Any]], list[str]]:
+    """Return (title for messages, columns by lower-case name ordered by date, name of every row for messages)."""
+    if isinstance(value, (str, os.PathLike)):
+        title, columns = f"'{value}'", _read_csv(Path(value))
+    elif isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
+        title = "The table"
+        columns = {str(name): [row.get(name) for row in value] for name in value[0]}
+    elif hasattr(value, "keys") and hasattr(value, "__getitem__"):
+        title = "The table"
+        columns = {str(name): list(value[name]) for name in value}
+    else:
+        raise DataError(
+            f"A forecast needs a CSV path, an array, a list of rows or a mapping of columns, not {type(value).__name__}."
+        )
+    columns = {name.strip().lower(): list(cells) for name, cells in columns.items()}
+    lengths = {name: len(cells) for name, cells in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{title} has columns of different lengths ({lengths}); make them equal.")
+    count = next(iter(lengths.values()), 0)
+    rows = [str(i) for i in range(1, count + 1)]
+    date = next((name for name in DATE_NAMES if name in columns), None)
+    if date is None:
+        return title, dict(columns), rows
+    dates = [_date(cell, title, row) for cell, row in zip(columns[date], rows, strict=True)]
+    order = np.argsort(np.array(dates, "datetime64[s]"), kind="stable")
+    ordered = np.array(dates, "datetime64[s]")[order]
+    same = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if len(same):
+        raise DataError(f"{title} has two rows of {columns[date][order[same[0]]]}; keep one row a date.")
+    sorted_columns = {name: [cells[i] for i in order] for name, cells in columns.items()}
+    return title, sorted_columns, [f"{rows[i]} ({columns[date][i]})" for i in order]
+
+
+def _read_csv(path: Path) -> dict[str, Sequence[Any]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"Cannot read '{path}': it is not UTF-8 text; save it as a CSV file.") from error
+    lines = text.splitlines()
+    if not lines:
+        raise DataError(f"'{path}' is empty; it needs a header and rows.")
+    delimiter = max(",;\t", key=lines[0].count)
+    try:
+        header, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"Cannot read '{path}' as CSV: {error or 'no header'}.") from error
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(header):
+            raise DataError(
+                f"Row {number} of '{path}' has {len(row)} cells, its header {len(header)}; correct the row."
+            )
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _date(cell: Any, title: str, row: str) -> np.datetime64:
+    try:
+        date = np.datetime64(cell.strip() if isinstance(cell, str) else cell, "s")
+    except (ValueError, TypeError) as error:
+        raise DataError(f"Row {row} of {title} has the date {cell!r}; write dates as 2024-01-31.") from error
+    if np.isnat(date):
+        raise DataError(f"Row {row} of {title} has no date; give one or drop the row.")
+    return date
+
+
+def _numbers(cells: Sequence[Any], title: str, column: str, rows: Sequence[str]) -> np.ndarray:
+    numbers = np.empty(len(cells), np.float64)
+    for i, cell in enumerate(cells):
+        try:
+            numbers[i] = float(cell)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"Column '{column}' of {title} is {cell!r} in row {rows[i]}; it must be a number."
+            ) from error
+    return numbers

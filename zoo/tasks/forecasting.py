@@ -1,0 +1,363 @@
+"""Forecasting: a window of raw rows in, mean and quantiles of the target's next values out, in the series' own unit.
+
+What the serving function needs of the model: input `window`, outputs `mean` and `quantiles`, and a layer "pooling"
+(`AttentionPooling`) whose second output is the weight of every step. What `configure` needs of the configuration: the
+fields `window`, `horizon`, `levels` and those it fills.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.config import BaseConfig
+from zoo.errors import DataError
+from zoo.metrics.baselines_forecast import calibrate_standard_quantiles, drift, ewma_quantiles, persistence
+from zoo.metrics.forecasts import forecast_metrics
+from zoo.preprocess.series import SeriesPreprocessor, SeriesWindows, volatility
+from zoo.tasks._base import Arrays, Requests, Serving, Task
+
+if TYPE_CHECKING:
+    import keras
+
+    from zoo.datasets import Dataset, Source
+
+_HUBER = 3.0  # errors of the mean beyond so many units count linearly
+_FUTURE, _UNIT, _LEVELS = 0, 1, 2  # positions on the last axis of the targets
+
+
+class SeriesExamples:
+    """Training examples of all windows of all series.
+
+    Targets carry what a loss without unit needs: `mean` float32 (B, H, 2) holds the future and its unit (the window's
+    volatility times the square root of the step, in raw units); `quantiles` float32 (B, H, 2 + Q) the levels too.
+
+    Args:
+        source: Records.
+        preprocessor: Says how to cut.
+
+    Raises:
+        DataError: If no series is long enough for one window.
+    """
+
+    def __init__(self, source: Source, preprocessor: SeriesPreprocessor) -> None:
+        self._cuts = _cut(source, preprocessor)
+        self._preprocessor = preprocessor
+        self._starts = np.cumsum([0, *(len(cut) for cut in self._cuts)])
+        if not self._starts[-1]:
+            rows = preprocessor.window + preprocessor.horizon
+            raise DataError(f"No series has the {rows} rows that one window and its horizon need; give more rows.")
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return int(self._starts[-1])
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, None]:
+        """See `zoo.tasks.Examples`; there is no augmentation."""
+        pre = self._preprocessor
+        window = np.empty((len(indices), pre.window, len(pre.columns)), np.float32)
+        future = np.empty((len(indices), pre.horizon), np.float32)
+        owner = np.searchsorted(self._starts, indices, side="right") - 1
+        for series in np.unique(owner):
+            rows = np.flatnonzero(owner == series)
+            positions = np.asarray(indices)[rows] - self._starts[series]
+            window[rows] = self._cuts[series].inputs(positions)
+            future[rows] = self._cuts[series].futures(positions)
+        return {"window": window}, _targets(window, future, pre), None
+
+
+def _targets(window: np.ndarray, future: np.ndarray, preprocessor: SeriesPreprocessor) -> dict[str, np.ndarray]:
+    known = window[:, :, preprocessor.target_index]
+    scale = volatility(known, log_prices=preprocessor.log_prices, floor=preprocessor.scale_floor)
+    if preprocessor.log_prices:
+        scale = scale * known[:, -1]
+    unit = scale[:, None] * np.sqrt(np.arange(1, preprocessor.horizon + 1))
+    mean = np.stack([future, unit], axis=-1).astype(np.float32)
+    levels = np.broadcast_to(np.float32(preprocessor.levels), (*future.shape, len(preprocessor.levels)))
+    return {"mean": mean, "quantiles": np.concatenate([mean, levels], axis=-1)}
+
+
+def mean_loss(truth: Any, mean: Any) -> Any:
+    """Huber loss of the mean in units of volatility, (B, H): all series and steps count alike."""
+    from keras import ops
+
+    error = ops.abs(truth[..., _FUTURE] - mean) / truth[..., _UNIT]
+    bounded = ops.minimum(error, _HUBER)
+    return bounded * (error - 0.5 * bounded)
+
+
+def quantile_loss(truth: Any, quantiles: Any) -> Any:
+    """Pinball loss (Koenker and Bassett 1978) in units of volatility, mean over levels, (B, H)."""
+    from keras import ops
+
+    error = (truth[..., _FUTURE : _FUTURE + 1] - quantiles) / truth[..., _UNIT : _UNIT + 1]
+    levels = truth[..., _LEVELS:]
+    return ops.mean(ops.maximum(levels * error, (levels - 1.0) * error), axis=-1)
+
+
+def coverage(truth: Any, quantiles: Any) -> Any:
+    """Whether the truth lies between the outermost quantiles, (B, H)."""
+    from keras import ops
+
+    future = truth[..., _FUTURE]
+    return ops.cast((future >= quantiles[..., 0]) & (future <= quantiles[..., -1]), "float32")
+
+
+class ForecastingTask(Task):
+    """Forecasting of one column of a table of numbers."""
+
+    name = "forecasting"
+    summary = "A table of numbers ordered by date in; mean and quantiles of one column's next values out."
+    main_metric = "pinball"
+    higher_is_better = False
+    input_help = "a CSV file with a header and, best, a date column; or an array (rows, columns)"
+
+    def data_options(self, config: Any) -> dict[str, Any]:
+        """See `Task`: between the splits lies a gap of one window, and a series is at least one window long."""
+        return {"gap": config.window}
+
+    def preprocessor(self, config: Any, dataset: Dataset) -> SeriesPreprocessor:
+        """See `Task`."""
+        return SeriesPreprocessor.fit(
+            dataset.split("train"), window=config.window, horizon=config.horizon, levels=config.levels
+        )
+
+    def configure(self, config: Any, preprocessor: Any) -> BaseConfig:
+        """See `Task`: fills the number and kinds of columns and the smallest volatility."""
+        filled: BaseConfig = config.replace(
+            window=preprocessor.window,
+            horizon=preprocessor.horizon,
+            levels=preprocessor.levels,
+            features=len(preprocessor.columns),
+            target=preprocessor.target_index,
+            price_columns=preprocessor.price_columns,
+            log_columns=preprocessor.log_columns,
+            log_prices=preprocessor.log_prices,
+            scale_floor=preprocessor.scale_floor,
+        )
+        return filled
+
+    def default_preprocessor(self, config: Any) -> SeriesPreprocessor:
+        """See `Task`: open, high, low, close and volume, or numbered columns if the configuration has not five."""
+        names = ("open", "high", "low", "close", "volume")
+        columns = names if config.features == 5 else tuple(f"column_{i}" for i in range(config.features))
+        return SeriesPreprocessor(
+            columns=columns,
+            target=columns[config.target],
+            window=config.window,
+            horizon=config.horizon,
+            levels=config.levels,
+            price_columns=config.price_columns,
+            log_columns=config.log_columns,
+            log_prices=config.log_prices,
+            scale_floor=config.scale_floor,
+        )
+
+    def examples(self, source: Source, preprocessor: Any, config: Any) -> SeriesExamples:
+        """See `Task`."""
+        return SeriesExamples(source, preprocessor)
+
+    def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
+        """See `Task`; the loss is the sum of `mean_loss` and `quantile_loss`. There are no labels to smooth."""
+        return {
+            "loss": {"mean": mean_loss, "quantiles": quantile_loss},
+            "metrics": {"quantiles": [coverage]},
+            "weighted_metrics": None,
+        }
+
+    def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
+        """See `Task`; there are no options."""
+        import keras
+
+        if options:
+            raise DataError(f"Forecasting has no serving option {', '.join(map(repr, options))}; leave it out.")
+        weights = model.get_layer("pooling").output[1]
+        full = keras.Model(model.input, [model.output["mean"], model.output["quantiles"], weights])
+
+        def serve(window: Any) -> dict[str, Any]:
+            mean, quantiles, step_weights = full({"window": window}, training=False)
+            return {
+                "mean": keras.ops.cast(mean, "float32"),
+                "quantiles": keras.ops.cast(quantiles, "float32"),
+                "step_weights": keras.ops.cast(step_weights, "float32"),
+            }
+
+        _, window, features = model.input["window"].shape
+        return Serving(
+            function=serve,
+            inputs={"window": ((batch_size, window, features), "float32")},
+            outputs=("mean", "quantiles", "step_weights"),
+            model=model,
+            batch_size=batch_size,
+        )
+
+    def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
+        """See `Task`; truth has `future` (N, H), `times` (N,), `dates` (N, W + H) and `series` (N names)."""
+        records = [source[index] for index in range(len(source))]
+        cuts = _cut(records, preprocessor)
+        total = sum(len(cut) for cut in cuts)
+        chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, limit or total)).astype(int))
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in ("window", "future", "times", "dates", "series")}
+        start = 0
+        for record, cut in zip(records, cuts, strict=True):
+            positions = chosen[(chosen >= start) & (chosen < start + len(cut))] - start
+            start += len(cut)
+            rows = cut.ends[positions][:, None] + np.arange(1 - cut.window, cut.horizon + 1)
+            dates = np.asarray(record["dates"], "datetime64[s]")
+            parts["window"].append(cut.inputs(positions))
+            parts["future"].append(cut.futures(positions))
+            parts["times"].append(dates[cut.ends[positions]])
+            parts["dates"].append(dates[rows])
+            parts["series"].append(np.full(len(positions), record["id"], dtype=object))
+        whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        return Requests(
+            inputs={"window": whole.pop("window")},
+            truth=whole,
+            ids=[f"{series}@{time}" for series, time in zip(whole["series"], whole["times"], strict=True)],
+        )
+
+    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
+        """See `Task` and `forecast_metrics`; `per_series` has the metrics of every series."""
+        return _score(outputs["mean"], outputs["quantiles"], requests, preprocessor)
+
+    def baselines(
+        self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
+    ) -> dict[str, dict[str, Any]]:
+        """See `Task`: persistence, drift, and bands of EWMA volatility with normal and with calibrated quantiles.
+
+        `ewma` has the normal distribution's quantiles; `ewma_calibrated` those that the scaled moves of the training
+        split had (for positive prices only). The bands of persistence and drift have no width.
+        """
+        pre: SeriesPreprocessor = preprocessor
+        known = requests.inputs["window"][:, :, pre.target_index].astype(np.float64)
+        flat = persistence(known[:, -1], pre.horizon)
+        paths = {"persistence": flat, "drift": drift(known, pre.horizon)}
+        forecasts = {name: (path, np.repeat(path[..., None], len(pre.levels), -1)) for name, path in paths.items()}
+        if pre.log_prices:
+            forecasts["ewma"] = flat, ewma_quantiles(known, pre.horizon, pre.levels)
+            cuts = [cut for cut in _cut(dataset.split("train"), pre) if len(cut)]
+            everything = [np.arange(len(cut)) for cut in cuts]
+            train = [cut.inputs(all_)[..., cut.target] for cut, all_ in zip(cuts, everything, strict=True)]
+            future = [cut.futures(all_) for cut, all_ in zip(cuts, everything, strict=True)]
+            standard = calibrate_standard_quantiles(np.concatenate(train), np.concatenate(future), pre.levels)
+            bands = ewma_quantiles(known, pre.horizon, pre.levels, standard_quantiles=standard)
+            forecasts["ewma_calibrated"] = flat, bands
+        else:
+            scale = volatility(known, log_prices=False, floor=pre.scale_floor)
+            z = np.array([NormalDist().inv_cdf(level) for level in pre.levels])
+            spread = scale[:, None] * np.sqrt(np.arange(1, pre.horizon + 1))
+            forecasts["ewma"] = flat, flat[..., None] + spread[..., None] * z
+        return {name: _score(mean, bands, requests, pre) for name, (mean, bands) in forecasts.items()}
+
+    def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`: every value within 1e-4 of the size of the largest one forecast for the example."""
+        same = np.ones(len(expected["mean"]), bool)
+        for name in ("mean", "quantiles"):
+            left = np.asarray(expected[name], np.float64).reshape(len(same), -1)
+            right = np.asarray(actual[name], np.float64).reshape(len(same), -1)
+            size = np.abs(left).max(axis=1, keepdims=True)
+            same &= (np.abs(left - right) <= 1e-4 * size + 1e-12).all(axis=1)
+        return same
+
+    def pictures(
+        self,
+        folder: Path,
+        outputs: Mapping[str, np.ndarray],
+        requests: Requests,
+        preprocessor: Any,
+    ) -> list[Path]:
+        """See `Task`: the last forecast of up to six series."""
+        paths = []
+        for name, row in list(_last_rows(requests).items())[:6]:
+            safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in name)[:64] or "series"
+            paths.append(folder / f"forecast_{len(paths)}_{safe}.png")
+            _draw(row, outputs, requests, preprocessor, paths[-1])
+        return paths
+
+    def samples(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
+    ) -> tuple[str, Sequence[np.ndarray]]:
+        """See `Task`: a table of all examples and the forecast fans of up to four series."""
+        from PIL import Image
+
+        low, high = (f"{preprocessor.levels[i]:.0%}" for i in (0, -1))
+        lines = [f"| series | last | mean | {low} to {high} | truth |", "|---|---|---|---|---|"]
+        known = requests.inputs["window"][:, -1, preprocessor.target_index]
+        for row, name in enumerate(requests.ids):
+            band = outputs["quantiles"][row, -1]
+            lines.append(
+                f"| {name} | {known[row]:.6g} | {outputs['mean'][row, -1]:.6g} | {band[0]:.6g} to {band[-1]:.6g} "
+                f"| {requests.truth['future'][row, -1]:.6g} |"
+            )
+        images = []
+        with tempfile.TemporaryDirectory() as folder:
+            for row in list(_last_rows(requests).values())[:4]:
+                path = Path(folder) / "fan.png"
+                _draw(row, outputs, requests, preprocessor, path)
+                images.append(np.asarray(Image.open(path).convert("RGB")))
+        return "\n".join(lines), images
+
+
+def _cut(source: Any, preprocessor: SeriesPreprocessor) -> list[SeriesWindows]:
+    """Cut all records, each checked to have the preprocessor's columns."""
+    cuts = []
+    for index in range(len(source)):
+        record = source[index]
+        if tuple(record["columns"]) != preprocessor.columns or record["target"] != preprocessor.target:
+            raise DataError(
+                f"Series '{record['id']}' has the columns {', '.join(record['columns'])} with the target "
+                f"'{record['target']}'; the model was trained on {', '.join(preprocessor.columns)} with "
+                f"'{preprocessor.target}'."
+            )
+        cuts.append(SeriesWindows(record, preprocessor.window, preprocessor.horizon))
+    return cuts
+
+
+def _score(
+    mean: np.ndarray, quantiles: np.ndarray, requests: Requests, preprocessor: SeriesPreprocessor
+) -> dict[str, Any]:
+    known = requests.inputs["window"][:, :, preprocessor.target_index]
+    return forecast_metrics(
+        mean,
+        quantiles,
+        preprocessor.levels,
+        requests.truth["future"],
+        known[:, -1],
+        history=known,
+        times=requests.truth["times"],
+        series=requests.truth["series"],
+    )
+
+
+def _last_rows(requests: Requests) -> dict[str, int]:
+    """Return the row of the latest request of every series."""
+    return {str(name): row for row, name in enumerate(requests.truth["series"])}
+
+
+def _draw(
+    row: int,
+    outputs: Mapping[str, np.ndarray],
+    requests: Requests,
+    preprocessor: SeriesPreprocessor,
+    path: Path,
+) -> None:
+    from zoo.explain.pictures import forecast_fan_picture
+
+    forecast_fan_picture(
+        requests.inputs["window"][row, :, preprocessor.target_index],
+        requests.truth["dates"][row],
+        outputs["mean"][row],
+        outputs["quantiles"][row],
+        preprocessor.levels,
+        requests.truth["future"][row],
+        f"{preprocessor.target} of {requests.ids[row]}",
+        path,
+    )
+
+
+TASK = ForecastingTask()
