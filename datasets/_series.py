@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,8 +53,8 @@ class Series:
 class DateOptions(BaseConfig):
     """Options of datasets that split at calendar dates."""
 
-    gap: int = setting(60, low=1, high=10_000)
-    """Rows between the targets of two splits; one window of the model."""
+    gap: int = setting(60, low=0, high=10_000)
+    """Rows between the targets of two splits: one window of the model, or 0 to follow a published protocol."""
     valid_start: str = setting("2009-07-01")
     """Training ends before this date."""
     test_start: str = setting("2011-01-01")
@@ -91,12 +93,34 @@ def split_by_share(one: Series, gap: int, valid_fraction: float, test_fraction: 
     """Split one series by time; the fractions are of the rows that are left without the two gaps.
 
     Raises:
-        DataError: If a split would have no target.
+        DataError: If the series is too short for three splits.
     """
-    usable = max(0, len(one.dates) - 2 * gap)
+    needed = 2 * gap + math.ceil(max((gap + 1) / (1 - valid_fraction - test_fraction), 1 / valid_fraction))
+    if len(one.dates) < needed:
+        raise DataError(
+            f"Series '{one.name}' has {len(one.dates)} rows; a window of {gap} needs at least {needed} for training, "
+            "validation and test: give a longer series or a shorter window."
+        )
+    usable = len(one.dates) - 2 * gap
     valid, test = round(usable * valid_fraction), round(usable * test_fraction)
     train = usable - valid - test
     return _split([one], {one.name: (train, train + gap + valid)}, gap)
+
+
+def split_by_rows(one: Series, gap: int, rows: Sequence[int]) -> dict[str, Source]:
+    """Split one series into given numbers of rows for training, validation and test, gaps included.
+
+    Raises:
+        DataError: If the series has fewer rows or a split would have no target.
+    """
+    train, valid, test = rows
+    total = train + valid + test
+    if len(one.dates) < total:
+        raise DataError(
+            f"Series '{one.name}' has {len(one.dates)} rows, and the splits ask for {total}; ask for fewer."
+        )
+    kept = {name: getattr(one, name)[:total] for name in ("dates", "values", "split_factor")}
+    return _split([dataclasses.replace(one, **kept)], {one.name: (train, train + valid)}, gap)
 
 
 def _split(series: Sequence[Series], bounds: Mapping[str, tuple[int, int]], gap: int) -> dict[str, Source]:

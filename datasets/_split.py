@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
+_FEW = 5
+
 
 class Rows(Sequence[T], Generic[T]):
     """A split held in memory; one kind of `Source`."""
@@ -47,7 +49,8 @@ def portions(keys: Iterable[str], seed: int, shares: Mapping[str, float]) -> dic
     Args:
         keys: Distinct names.
         seed: Which of the possible orders.
-        shares: Portion -> share of the keys, each rounded to whole keys; what is left over goes to "train".
+        shares: Portion -> share of the keys; what is left over goes to "train". Rounded to whole keys, up or down by
+            chance if there are few, so that many small strata do not all lose the same portion.
 
     Returns:
         Portion -> its keys, disjoint, together all of them; "train" always.
@@ -56,7 +59,9 @@ def portions(keys: Iterable[str], seed: int, shares: Mapping[str, float]) -> dic
     result: dict[str, list[str]] = {}
     start = 0
     for name, share in shares.items():
-        stop = min(len(order), start + round(share * len(order)))
+        exact = share * len(order)
+        count = round(exact) if exact >= _FEW else int(exact + fraction(seed, f"{name}\0{order[0]}" if order else name))
+        stop = min(len(order), start + count)
         result[name] = order[start:stop]
         start = stop
     result["train"] = order[start:]

@@ -1,4 +1,4 @@
-"""Daily prices of Apple, Google, IBM and Microsoft, March 2000 to February 2013 (Google from August 2004).
+"""Daily prices of Apple, Google, IBM and Microsoft, 1 March 2000 to 1 March 2013 (Google from August 2004).
 
 Package `bokeh_sampledata` carries them as they were quoted: prices are *not* adjusted, so a 2:1 share split halves
 them overnight. `split_factor` marks the three splits of the period (each was checked against the halved open). The
@@ -41,7 +41,7 @@ class Stocks(Dataset):
 
     licence = Licence(
         name="public domain",
-        credit="Prices: bokeh_sampledata (Bokeh contributors), daily quotes 2000-2013, public domain.",
+        credit="Prices: Quandl WIKI Prices, declared public domain, as package bokeh_sampledata carries them.",
         url="https://pypi.org/project/bokeh-sampledata/",
         weights_may_ship=True,
     )
