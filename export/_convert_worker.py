@@ -1,5 +1,6 @@
 """The processes with TensorFlow: `convert` a SavedModel to TFLite; `saved_model` from a saved Keras model.
 
+Usage:
     python -P -m zoo.export._convert_worker convert SAVED_MODEL OUT.tflite float32|float16|dynamic
     python -P -m zoo.export._convert_worker saved_model MODEL.keras TASK OPTIONS.json SAVED_MODEL
 """
@@ -20,7 +21,7 @@ def convert(saved_model: str, out: str, quantize: str) -> None:
     """Convert with LiteRT's built-in operators only."""
     import tensorflow as tf
 
-    from zoo.export.runtime import SIGNATURE
+    from zoo.export.bundle import SIGNATURE
 
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

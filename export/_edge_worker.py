@@ -1,5 +1,6 @@
 """The process without TensorFlow: whoever imports it, Keras or JAX here gets an ImportError.
 
+Usage:
     python -P -m zoo.export._edge_worker run FILE.tflite INPUTS.npz OUTPUTS.npz
     python -P -m zoo.export._edge_worker bench FILE.tflite INPUTS.npz RESULT.json THREADS RUNS
 """

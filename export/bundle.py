@@ -29,6 +29,7 @@ from zoo.files import to_json, write_bytes
 FORMAT = "attention-zoo bundle"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+SIGNATURE = "serving_default"
 QUANTIZATIONS = ("float32", "float16", "dynamic")
 
 MAX_FILE_BYTES = 2**31 - 1
@@ -89,7 +90,9 @@ class Bundle:
 
     def folder(self, name: str) -> dict[str, bytes]:
         """Return the entries under `name/`, without that prefix."""
-        return {key.removeprefix(f"{name}/"): value for key, value in self.entries.items() if key.startswith(f"{name}/")}
+        return {
+            key.removeprefix(f"{name}/"): value for key, value in self.entries.items() if key.startswith(f"{name}/")
+        }
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,7 @@ def _directory(data: bytes, where: str) -> tuple[list[_Record], int]:
     """Return the central directory's records and its offset."""
     if len(data) < _END.size or data[-_END.size : -_END.size + 4] != _END_MAGIC:
         if _LOCAL_MAGIC in data and f"{MANIFEST}{{".encode() in data:
-            raise _damaged(where, "it was cut short")
+            raise _damaged(where, "it was cut short or has bytes added")
         raise ModelFileError(
             f"'{where}' is a .tflite file of another tool: it carries no bundle; give a file made by 'zoo export'."
         )
@@ -294,11 +297,16 @@ def _check_layout(data: bytes, records: list[_Record], directory: int, start: in
         if record.offset != start or start + head + record.size > directory:
             raise _damaged(where, f"entry '{record.name}' does not lie where it should")
         magic, _, flags, method, _, _, crc, packed, size, named, extra = _LOCAL.unpack_from(data, start)
-        if (
-            (magic, flags, method, crc, packed, size, named, extra)
-            != (_LOCAL_MAGIC, 0, 0, record.crc, record.size, record.size, len(title), 0)
-            or data[start + _LOCAL.size : start + head] != title
-        ):
+        if (magic, flags, method, crc, packed, size, named, extra) != (
+            _LOCAL_MAGIC,
+            0,
+            0,
+            record.crc,
+            record.size,
+            record.size,
+            len(title),
+            0,
+        ) or data[start + _LOCAL.size : start + head] != title:
             raise _damaged(where, f"the header of entry '{record.name}' does not match the directory")
         start += head + record.size
     if start != directory:

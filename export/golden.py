@@ -38,7 +38,10 @@ def golden_entries(cases: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[
                 entries[file] = np.asarray(array).astype(_DTYPES[str(array.dtype)]).tobytes()
                 case[kind][name] = {"file": file, "dtype": str(array.dtype), "shape": list(array.shape)}
         index.append(case)
-    return {INDEX: to_json({"signature": "serving_default", "byte_order": "little", "cases": index}).encode(), **entries}
+    return {
+        INDEX: to_json({"signature": "serving_default", "byte_order": "little", "cases": index}).encode(),
+        **entries,
+    }
 
 
 def read_golden(bundle: Bundle) -> list[tuple[str, Arrays, Arrays]]:
@@ -53,7 +56,9 @@ def read_golden(bundle: Bundle) -> list[tuple[str, Arrays, Arrays]]:
             for case in bundle.json(INDEX)["cases"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelFileError(f"The golden examples of the model file are damaged ({error}); export it again.") from error
+        raise ModelFileError(
+            f"The golden examples of the model file are damaged ({error}); export it again."
+        ) from error
 
 
 def _arrays(bundle: Bundle, items: Mapping[str, Any]) -> Arrays:

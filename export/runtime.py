@@ -19,10 +19,8 @@ import numpy as np
 
 from zoo import preprocess
 from zoo.errors import DataError, ModelFileError, require
-from zoo.export.bundle import read_bundle
+from zoo.export.bundle import SIGNATURE, read_bundle
 from zoo.results import Result
-
-SIGNATURE = "serving_default"
 
 
 class Graph:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ExportError, ZooError, require
-from zoo.export.runtime import SIGNATURE
+from zoo.export.bundle import SIGNATURE
 from zoo.files import replace_folder
 from zoo.tasks import Serving
 

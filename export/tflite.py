@@ -19,9 +19,7 @@ TENSORFLOW_ON_CPU = {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"
 """Conversion needs no accelerator, and the parent process may hold all of one's memory."""
 
 
-def convert(
-    saved_model: str | os.PathLike[str], quantize: str = "float32", *, timeout: float = 900.0
-) -> bytes:
+def convert(saved_model: str | os.PathLike[str], quantize: str = "float32", *, timeout: float = 900.0) -> bytes:
     """Convert a SavedModel in a process of its own (the converter leaks, and it can crash).
 
     Args:

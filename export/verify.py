@@ -13,9 +13,8 @@ import numpy as np
 
 from zoo.errors import ExportError, ModelFileError, ZooError, require
 from zoo.export._process import run_worker
-from zoo.export.bundle import read_bundle
+from zoo.export.bundle import SIGNATURE, read_bundle
 from zoo.export.golden import read_golden
-from zoo.export.runtime import SIGNATURE
 from zoo.preprocess import Preprocessor
 from zoo.tasks import Requests, Task, get_task
 
