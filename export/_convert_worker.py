@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from zoo.errors import ExportError, ZooError
@@ -53,9 +54,10 @@ def saved_model(model_file: str, task: str, options_file: str, folder: str) -> N
 
 def main(arguments: list[str]) -> None:
     """Run one command; an error is one line on stderr and exit code 1."""
+    commands: dict[str, Callable[..., None]] = {"convert": convert, "saved_model": saved_model}
     command, *rest = arguments
     try:
-        {"convert": convert, "saved_model": saved_model}[command](*rest)
+        commands[command](*rest)
     except ZooError as error:
         sys.exit(str(error))
     except OSError as error:

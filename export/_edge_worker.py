@@ -35,20 +35,21 @@ def run(model: str, inputs: str, outputs: str) -> None:
     """Answer every example of an `.npz` file, one at a time."""
     import numpy as np
 
+    from zoo.export._process import read_arrays, write_arrays
     from zoo.export.runtime import Edge
 
     edge = Edge(model)
-    with np.load(inputs, allow_pickle=False) as stored:
-        examples = {name: stored[name] for name in stored.files}
+    examples = read_arrays(inputs)
     count = len(next(iter(examples.values())))
     answers = [edge.run({name: array[i : i + 1] for name, array in examples.items()}) for i in range(count)]
-    np.savez(outputs, **{name: np.stack([answer[name] for answer in answers]) for name in edge.outputs})
+    write_arrays(Path(outputs), {name: np.stack([answer[name] for answer in answers]) for name in edge.outputs})
 
 
 def bench(model: str, inputs: str, result: str, threads: str, runs: str) -> None:
     """Time loading and answering."""
     import numpy as np
 
+    from zoo.export._process import read_arrays
     from zoo.files import write_json
 
     before = _memory("VmRSS")
@@ -58,8 +59,7 @@ def bench(model: str, inputs: str, result: str, threads: str, runs: str) -> None
     from zoo.export.runtime import Edge
 
     load_ms, edge = _timed(lambda: Edge(model, num_threads=int(threads)))
-    with np.load(inputs, allow_pickle=False) as stored:
-        request = {name: stored[name][:1] for name in stored.files}
+    request = {name: array[:1] for name, array in read_arrays(inputs).items()}
     first_ms, _ = _timed(lambda: edge.run(request))
     later = [_timed(lambda: edge.run(request))[0] for _ in range(int(runs))]
     low, high = np.percentile(later, [50, 95])
@@ -109,9 +109,10 @@ def main(arguments: list[str]) -> None:
     sys.meta_path.insert(0, Blocker())
     from zoo.errors import ZooError
 
+    commands: dict[str, Callable[..., None]] = {"run": run, "bench": bench}
     command, *rest = arguments
     try:
-        {"run": run, "bench": bench}[command](*rest)
+        commands[command](*rest)
     except ZooError as error:
         sys.exit(str(error))
     except OSError as error:

@@ -1,4 +1,7 @@
-"""Workers in processes of their own: a crash, a leak or a hang there does not take this process down."""
+"""Workers in processes of their own: a crash, a leak or a hang there does not take this process down.
+
+Arrays travel to and from them in `.npz` files without pickled objects.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
 
 from zoo.errors import ExportError
 
@@ -31,7 +37,7 @@ def run_worker(
     Raises:
         ExportError: If it fails, crashes or takes too long; the message has the last line it printed.
     """
-    command = [sys.executable, "-P", "-m", module, *map(os.fspath, arguments)]
+    command = [sys.executable, "-P", "-m", module, *(os.fspath(argument) for argument in arguments)]
     try:
         done = subprocess.run(
             command,
@@ -52,6 +58,17 @@ def run_worker(
         if done.returncode < 0:
             said = f"it crashed ({_signal_name(-done.returncode)}); last line: {said}"
         raise ExportError(f"{what} failed: {said}.")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Read what `write_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _signal_name(number: int) -> str:

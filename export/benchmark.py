@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import ConfigError, ModelFileError
-from zoo.export._process import run_worker
+from zoo.export._process import run_worker, write_arrays
 from zoo.export.bundle import read_bundle
 from zoo.export.golden import read_golden
 from zoo.export.verify import EDGE_WORKER
@@ -67,7 +67,7 @@ def measure(
     records = []
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch:
         inputs, result = Path(scratch) / "inputs.npz", Path(scratch) / "result.json"
-        np.savez(inputs, **request)
+        write_arrays(inputs, request)
         for number in threads:
             run_worker(
                 EDGE_WORKER,

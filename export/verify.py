@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import ExportError, ModelFileError, ZooError, require
-from zoo.export._process import run_worker
+from zoo.export._process import read_arrays, run_worker, write_arrays
 from zoo.export.bundle import SIGNATURE, read_bundle
 from zoo.export.golden import read_golden
 from zoo.preprocess import Preprocessor
@@ -111,15 +111,14 @@ def run_without_tensorflow(
     """
     with tempfile.TemporaryDirectory(prefix="zoo-verify-") as scratch:
         given, answers = Path(scratch) / "inputs.npz", Path(scratch) / "outputs.npz"
-        np.savez(given, **inputs)
+        write_arrays(given, inputs)
         run_worker(
             EDGE_WORKER,
             ["run", path, given, answers],
             what="Running the .tflite file without TensorFlow",
             timeout=timeout,
         )
-        with np.load(answers, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+        return read_arrays(answers)
 
 
 def by_example(outputs: Mapping[str, np.ndarray]) -> Arrays:
