@@ -1,0 +1,272 @@
+"""Text classification: a text goes in, a class with its probability comes out, with the weight of every token.
+
+A model has the input `tokens` int32 (B, L), 0 = padding, the output `logits` float32 (B, C) and a layer `pooling`
+(`zoo.layers.AttentionPooling`) whose second output are the weights of the tokens, (B, L).
+
+Its configuration has `vocab_size`, `num_classes` and `max_length`; `head_fraction` (which part of a text that is too
+long is read from its start) and `balance` (see `TextExamples`) are used where they exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.config import BaseConfig
+from zoo.datasets import Dataset, Source
+from zoo.errors import ConfigError, DataError
+from zoo.preprocess.text import SPECIAL, TextPreprocessor
+from zoo.tasks._base import Arrays, Requests, Serving, Task
+
+if TYPE_CHECKING:
+    import keras
+
+_SHOWN = 8
+
+
+class TextExamples:
+    """Token ids with one-hot classes.
+
+    In training, example i of class c has the weight `(N / (C * N_c)) ** balance`, scaled to a mean of 1: 0 leaves the
+    classes as frequent as they are, 1 makes them count the same.
+
+    Attributes:
+        tokens: int32 (N, L).
+        labels: int64 (N,).
+        targets: float32 (N, C), one-hot.
+        weights: float32 (N,), or None without balancing.
+    """
+
+    def __init__(self, tokens: np.ndarray, labels: np.ndarray, num_classes: int, balance: float = 0.0) -> None:
+        """Keep the arrays; make targets and weights."""
+        self.tokens = tokens
+        self.labels = labels
+        self.targets = np.eye(num_classes, dtype=np.float32)[labels]
+        self.weights: np.ndarray | None = None
+        if balance and len(labels):
+            counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
+            weights = ((len(labels) / num_classes / counts) ** balance)[labels]
+            self.weights = (weights / weights.mean()).astype(np.float32)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.tokens)
+
+    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, np.ndarray | None]:
+        """Return ({"tokens": (B, L)}, targets (B, C), weights (B,) in training where classes are balanced)."""
+        weights = self.weights[indices] if self.weights is not None and rng is not None else None
+        return {"tokens": self.tokens[indices]}, self.targets[indices], weights
+
+
+class TextClassificationTask(Task):
+    """See the module."""
+
+    name = "text_classification"
+    summary = "a text -> the probability of every class, and the weight of every token"
+    main_metric = "macro_f1"
+    higher_is_better = True
+    input_help = "a text, in quotes"
+
+    def data_options(self, config: Any) -> dict[str, Any]:
+        """Return nothing: no dataset option follows from the model."""
+        return {}
+
+    def preprocessor(self, config: Any, dataset: Dataset) -> TextPreprocessor:
+        """Learn the vocabulary from the texts of the training split.
+
+        Raises:
+            DataError: If the training split is empty or has a single class.
+        """
+        records = _records(dataset.split("train"))
+        found = {record["label"] for record in records}
+        if len(found) < 2:
+            raise DataError(
+                f"The training split of '{dataset.name}' has {len(found)} class(es); a classifier needs at least two."
+            )
+        names = tuple(getattr(dataset, "class_names", ())) or tuple(sorted(found))
+        return TextPreprocessor.fit(
+            (record["text"] for record in records),
+            names,
+            vocab_size=config.vocab_size,
+            max_length=config.max_length,
+            head_fraction=getattr(config, "head_fraction", 1.0),
+        )
+
+    def configure(self, config: Any, preprocessor: Any) -> BaseConfig:
+        """Fill in the sizes of the vocabulary and of the output."""
+        return config.replace(
+            vocab_size=len(preprocessor.vocabulary),
+            num_classes=len(preprocessor.class_names),
+            max_length=preprocessor.max_length,
+        )
+
+    def default_preprocessor(self, config: Any) -> TextPreprocessor:
+        """Return a vocabulary of letters and stand-ins, and classes named by number."""
+        letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?'\"-:;()"
+        pieces = [*letters, *(f"##{letter}" for letter in letters if letter.isalnum())]
+        pieces += [f"[unused{i}]" for i in range(config.vocab_size)]
+        return TextPreprocessor(
+            [*SPECIAL, *pieces][: config.vocab_size],
+            [f"class_{i}" for i in range(config.num_classes)],
+            max_length=config.max_length,
+            head=round(getattr(config, "head_fraction", 1.0) * config.max_length),
+        )
+
+    def examples(self, source: Source, preprocessor: Any, config: Any) -> TextExamples:
+        """Encode the texts of a split once.
+
+        Raises:
+            DataError: If a label is not among the classes of the training split.
+        """
+        records = _records(source)
+        return TextExamples(
+            preprocessor.encode_all(record["text"] for record in records),
+            _labels(records, preprocessor),
+            len(preprocessor.class_names),
+            getattr(config, "balance", 0.0),
+        )
+
+    def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
+        """Return cross-entropy for one-hot targets, accuracy and macro-F1."""
+        import keras
+
+        return {
+            "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
+            "metrics": [
+                keras.metrics.CategoricalAccuracy(name="accuracy"),
+                keras.metrics.F1Score(average="macro", name="macro_f1"),
+            ],
+        }
+
+    def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
+        """Return the function from token ids to probabilities and token weights.
+
+        Raises:
+            ConfigError: If an option is given; there is none.
+        """
+        import keras
+
+        if options:
+            raise ConfigError(f"Text classification has no serving option '{next(iter(options))}'; it has none.")
+        length = int(model.inputs[0].shape[1])
+        logits = model.output["logits"] if isinstance(model.output, dict) else model.output
+        both = keras.Model(model.inputs, [logits, model.get_layer("pooling").output[1]])
+
+        def function(tokens: Any) -> dict[str, Any]:
+            from keras import ops
+
+            answer, weights = both([ops.reshape(ops.cast(tokens, "int32"), (batch_size, length))], training=False)
+            return {
+                "probabilities": ops.softmax(ops.cast(answer, "float32"), axis=-1),
+                "token_weights": ops.cast(weights, "float32"),
+            }
+
+        return Serving(
+            function=function,
+            inputs={"tokens": ((batch_size, length), "int32")},
+            outputs=("probabilities", "token_weights"),
+            model=model,
+            batch_size=batch_size,
+        )
+
+    def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
+        """Return the token ids of a split; the truth is (texts, labels int64)."""
+        count = len(source)
+        kept = range(count) if limit is None else np.unique(np.linspace(0, count - 1, min(limit, count)).astype(int))
+        records = [source[int(i)] for i in kept]
+        texts = [record["text"] for record in records]
+        return Requests(
+            {"tokens": preprocessor.encode_all(texts)},
+            (texts, _labels(records, preprocessor)),
+            [str(record["id"]) for record in records],
+        )
+
+    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
+        """Return accuracy, macro-F1 with standard errors, the values of every class and the confusion matrix."""
+        return _metrics(requests.truth[1], outputs["probabilities"], preprocessor.class_names)
+
+    def baselines(
+        self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
+    ) -> dict[str, dict[str, Any]]:
+        """Return the majority class and TF-IDF with logistic regression, without and with balanced classes."""
+        from zoo.metrics.baselines_text import majority_probabilities, tfidf_logistic
+
+        records = _records(dataset.split("train"))
+        train, labels = [record["text"] for record in records], _labels(records, preprocessor)
+        texts, truth = requests.truth
+        names = preprocessor.class_names
+        result = {"majority": _metrics(truth, majority_probabilities(labels, len(texts), len(names)), names)}
+        for name, balanced in (("tfidf_logistic", False), ("tfidf_logistic_balanced", True)):
+            probabilities = tfidf_logistic(
+                train, labels, texts, language=dataset.language or "en", balanced=balanced, num_classes=len(names)
+            )
+            result[name] = _metrics(truth, probabilities, names)
+        return result
+
+    def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Tell which texts got the same class."""
+        return np.argmax(expected["probabilities"], -1) == np.argmax(actual["probabilities"], -1)
+
+    def pictures(
+        self, folder: Path, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
+    ) -> list[Path]:
+        """Draw the confusion matrix."""
+        from zoo.explain.pictures import confusion_matrix_picture
+
+        path = folder / "confusion_matrix.png"
+        confusion = self.score(outputs, requests, preprocessor)["confusion"]
+        confusion_matrix_picture(confusion, preprocessor.class_names, path)
+        return [path]
+
+    def samples(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
+    ) -> tuple[str, Sequence[np.ndarray]]:
+        """Return a table of texts with true and predicted class and their heaviest words; no pictures."""
+        texts, labels = requests.truth
+        lines = ["| text | true | predicted | heaviest words |", "|---|---|---|---|"]
+        for i in range(min(_SHOWN, len(texts))):
+            result = preprocessor.result(
+                {"tokens": requests.inputs["tokens"][i : i + 1]},
+                {name: array[i : i + 1] for name, array in outputs.items()},
+            )
+            words = sorted(result.token_weights, key=lambda pair: -pair[1])[:4]
+            cells = (texts[i][:160], preprocessor.class_names[labels[i]], str(result), ", ".join(w for w, _ in words))
+            lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+        return "\n".join(lines), []
+
+
+def _records(source: Source) -> list[dict[str, Any]]:
+    return [source[i] for i in range(len(source))]
+
+
+def _labels(records: Sequence[Mapping[str, Any]], preprocessor: TextPreprocessor) -> np.ndarray:
+    """Return the class numbers of records, int64 (N,)."""
+    number = {name: i for i, name in enumerate(preprocessor.class_names)}
+    for record in records:
+        if record["label"] not in number:
+            raise DataError(
+                f"Record {record['id']} has the label '{record['label']}', which the training split does not have; "
+                f"classes: {', '.join(preprocessor.class_names)}."
+            )
+    return np.array([number[record["label"]] for record in records], np.int64)
+
+
+def _metrics(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Return `classification_metrics` and the bootstrap standard error of macro-F1."""
+    from zoo.metrics.bootstrap import resamples
+    from zoo.metrics.classification import classification_metrics, macro_f1
+
+    result = classification_metrics(labels, probabilities, names)
+    predicted = np.asarray(probabilities).argmax(1)
+    drawn = [macro_f1(labels[i], predicted[i], len(names)) for i in resamples(len(labels), n=200)]
+    return {**result, "macro_f1_se": float(np.std(drawn))}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+TASK = TextClassificationTask()
