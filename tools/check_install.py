@@ -89,9 +89,7 @@ def check_contents(wheel: Path) -> None:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     strangers = sorted({name.split("/")[0] for name in packed} - {"zoo"})
     if strangers:
-        raise CheckError(
-            f"{wheel.name} would install {', '.join(strangers)} beside zoo; see package_dir in setup.cfg."
-        )
+        raise CheckError(f"{wheel.name} would install {', '.join(strangers)} beside zoo; see package_dir in setup.cfg.")
     expected = {"zoo/py.typed"}
     for package, folder in package_dir:
         base = ROOT / folder.strip()

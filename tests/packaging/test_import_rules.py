@@ -18,20 +18,32 @@ BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
 HEAVY = {"keras", "keras_hub", "tensorflow_datasets", *BACKENDS}
 
 # Where TensorFlow is the point: SavedModel and TFLite conversion.
-TENSORFLOW_FILES = {"export/saved_model.py", "export/tflite.py", "export/quantize.py"}
+TENSORFLOW_FILES = {"export/_convert_worker.py"}
 # Where JAX is the point.
 JAX_FILES: set[str] = set()
 # Importable, names and all, where Keras is not installed: folders whose every module keeps this, and single modules.
-LIGHT_FOLDERS = ("zoo/models", "zoo/recipes", "zoo/preprocess", "zoo/metrics", "datasets")
+LIGHT_FOLDERS = ("zoo/models/", "zoo/recipes/", "zoo/preprocess/", "zoo/metrics/", "datasets/")
 LIGHT_MODULES = (
     "zoo/__init__.py",
     "zoo/__main__.py",
+    "zoo/api.py",
     "zoo/cli.py",
+    "zoo/commands.py",
     "zoo/config.py",
+    "zoo/display.py",
+    "zoo/doctor.py",
     "zoo/errors.py",
     "zoo/files.py",
     "zoo/registry.py",
     "zoo/results.py",
+    "zoo/run.py",
+    "zoo/tasks/__init__.py",
+    "zoo/tasks/captioning.py",
+    "zoo/tasks/forecasting.py",
+    "zoo/tasks/text_classification.py",
+    "zoo/training/__init__.py",
+    "zoo/training/config.py",
+    "zoo/training/plan.py",
     "export/__init__.py",
     "export/bundle.py",
     "export/runtime.py",
@@ -199,9 +211,9 @@ def test_light_modules_import_no_backend_at_the_top() -> None:
     wrong = [
         complain(file, found)
         for file in sources()
-        if file in LIGHT_MODULES or file.startswith(tuple(f"{folder}/" for folder in LIGHT_FOLDERS))
+        if file in LIGHT_MODULES or file.startswith(LIGHT_FOLDERS)
         for found in imports(file)
-        if found.on_import and (top(found) in HEAVY or within(found.module, "zoo.layers", "zoo.tasks", "zoo.training"))
+        if found.on_import and (top(found) in HEAVY or within(found.module, "zoo.layers"))
     ]
     assert not wrong
 
@@ -227,7 +239,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
         for node in ast.walk(tree(file)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec"}:
                 wrong.append(f"{file}:{node.lineno} calls {node.func.id}")
-            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 wrong.append(f"{file}:{node.value.lineno} passes allow_pickle")
             if isinstance(node, ast.Attribute) and node.attr == "Lambda":
                 wrong.append(f"{file}:{node.lineno} uses a Lambda layer")

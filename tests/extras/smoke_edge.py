@@ -1,0 +1,66 @@
+"""The extra `edge`: answers, listings and latencies from stored .tflite files, with no TensorFlow and no Keras."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.export.runtime import Edge
+from zoo.results import Caption, Classification, Forecast
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bundle_v1"
+ABSENT = ("keras", "tensorflow", "jax", "sklearn", "matplotlib")
+
+
+def cli(*arguments: object) -> str:
+    """Run the installed command and return what it printed."""
+    done = subprocess.run(["zoo", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    return done.stdout
+
+
+def example(edge: Edge) -> Any:
+    """Return an input of the file's task."""
+    if edge.task == "captioning":
+        return np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    if edge.task == "text_classification":
+        return "what a lovely day"
+    _, window, features = edge.inputs["window"][0]
+    steps = np.random.default_rng(0).normal(0, 0.01, (window, features))
+    return (100 * np.exp(np.cumsum(steps, axis=0))).astype(np.float32)
+
+
+def check(edge: Edge, answer: Any) -> None:
+    """Check that an answer makes sense."""
+    if edge.task == "captioning":
+        assert isinstance(answer, Caption)
+        assert answer.score <= 0
+        assert np.allclose(answer.attention.sum((1, 2)), 1, atol=1e-3)
+    elif edge.task == "text_classification":
+        assert isinstance(answer, Classification)
+        assert abs(sum(answer.probabilities.values()) - 1) < 1e-4
+        assert answer.label in answer.probabilities
+    else:
+        assert isinstance(answer, Forecast)
+        assert np.isfinite(answer.mean).all()
+        assert (np.diff(answer.quantiles, axis=1) >= 0).all()
+
+
+for name in ABSENT:
+    assert importlib.util.find_spec(name) is None, f"{name} is installed by the extra edge"
+
+files = sorted(FIXTURES.glob("*.tflite"))
+assert files, f"{FIXTURES} has no .tflite"
+for file in files:
+    edge = Edge(file)
+    check(edge, edge.predict(example(edge)))
+    cli("verify", file)
+    cli("bench", file)
+assert "tensorflow" not in sys.modules
+assert "caption_attn" in cli("list")
+cli("show", "caption_attn")
