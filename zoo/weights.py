@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.errors import ModelFileError, require
 from zoo.files import write_bytes
 
@@ -20,7 +18,8 @@ def save_weights(model: keras.Model, path: Path) -> None:
     Keys are the weight's place in `model.weights` and its name, so they do not depend on automatic layer names.
     """
     safetensors = require("safetensors.numpy", extra="tf", purpose="Saving weights")
-    arrays = {key: np.asarray(weight) for key, weight in _keyed(model).items()}
+    keras = require("keras", extra="tf", purpose="Saving weights")
+    arrays = {key: keras.ops.convert_to_numpy(weight) for key, weight in _keyed(model).items()}
     write_bytes(path, safetensors.save(arrays))
 
 
