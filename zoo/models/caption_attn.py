@@ -76,6 +76,7 @@ class CaptionAttn(Architecture):
         """Return a configuration small enough for a test."""
         return cls.Config(
             image_size=24,
+            vocabulary="words",
             vocab_size=24,
             max_length=6,
             d_model=16,

@@ -5,9 +5,9 @@ The vocabulary is plain: `vocab.txt` has one token a line, and a caption is
     "".join(tokens).replace("▁", " ").strip()
 
 so that any client can write it without a tokeniser. A token that begins a word starts with "▁" (U+2581), as in
-SentencePiece; languages written without spaces have no such marks. Captions become tokens in training only: the text is
-composed (NFC), single-spaced and cut into words and punctuation; each of these pieces is a token (`unit="words"`), or is
-cut from left to right into the longest tokens of a byte-pair vocabulary (`unit="bpe"`; Sennrich et al. 2016,
+SentencePiece; languages written without spaces have no such marks. Captions become tokens in training only: the text
+is composed (NFC), single-spaced and cut into words and punctuation; each of these pieces is a token (`unit="words"`),
+or is cut from left to right into the longest tokens of a byte-pair vocabulary (`unit="bpe"`; Sennrich et al. 2016,
 arXiv:1508.07909).
 """
 
@@ -104,7 +104,8 @@ class CaptionPreprocessor(Preprocessor):
             captions: Training captions.
             image_size: (height, width) in pixels.
             vocab_size: Most tokens, the four special ones included.
-            max_length: Upper bound of the caption length; the longest training caption lowers it.
+            max_length: Upper bound of the tokens of a caption; what the longest training caption needs, one more and
+                the end lower it.
             language: ISO 639-1 code, or "".
             unit: "bpe" or "words".
 
@@ -127,7 +128,7 @@ class CaptionPreprocessor(Preprocessor):
         used = {i for ids in encoded for i in ids}
         # What the longest match never yields (steps on the way to longer tokens) would only widen the output.
         kept = [token for i, token in enumerate(tokens) if i < len(SPECIAL) or i in used or len(token) == 1]
-        return cls(kept, max_length=min(max_length, max(map(len, encoded)) + 1), **settings)
+        return cls(kept, max_length=min(max_length, max(map(len, encoded)) + 2), **settings)
 
     def encode(self, caption: str) -> list[int]:
         """Return the ids of a caption, without start and end; what is in no token is `UNKNOWN`."""

@@ -3,13 +3,15 @@
 What every client must do the same way, in this order:
 
 1. Decode the first frame; turn it as its EXIF orientation says.
-2. Palette, grey, 16-bit grey (the high byte, rounded), CMYK, YCbCr, Lab and HSV become 8-bit RGB; transparency is laid over white.
+2. Palette, grey, 16-bit grey (divided by 257 and rounded), CMYK, YCbCr, Lab and HSV become 8-bit RGB; transparency is
+   laid over white.
 3. Resize to (height, width) with a triangle (bilinear) filter whose support grows with the reduction (antialiasing);
    the aspect ratio is not kept. A picture that already has the size is left as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
@@ -92,17 +94,17 @@ def _decode(content: bytes, name: str) -> Image.Image:
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        raise DataError(f"{name} has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS:,} are read: make it smaller.")
+        raise DataError(
+            f"{name} has {width} x {height} pixels; at most {MAX_IMAGE_PIXELS:,} are read: make it smaller."
+        )
     if not width or not height:
         raise DataError(f"{name} has no pixels ({width} x {height}).")
     try:
         image.load()
     except _DAMAGED as error:
         raise DataError(f"{name} is truncated or damaged ({_one_line(error)}).") from error
-    try:
+    with contextlib.suppress(*_DAMAGED):  # a picture with broken EXIF data is still a picture, taken as stored
         image = ImageOps.exif_transpose(image)
-    except _DAMAGED:
-        pass  # a picture with broken EXIF data is still a picture, taken as stored
     try:
         return _over_white(image)
     except _DAMAGED as error:

@@ -122,9 +122,8 @@ class CaptioningTask(Task):
             ConfigError: If an option does not exist or is out of range.
         """
         if options:
-            raise ConfigError(
-                f"Captioning has no serving option '{next(iter(options))}'; it has beam_width, length_penalty, max_length."
-            )
+            known = "beam_width, length_penalty, max_length"
+            raise ConfigError(f"Captioning has no serving option '{next(iter(options))}'; it has {known}.")
         encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
         steps = decoder.max_length if max_length is None else max_length
         for option, value, high in (("beam_width", beam_width, 64), ("max_length", steps, decoder.max_length)):
@@ -134,7 +133,7 @@ class CaptioningTask(Task):
             raise ConfigError(f"Serving option beam_width is {beam_width}; the vocabulary has fewer words.")
         if not 0.0 <= length_penalty <= 5.0:
             raise ConfigError(f"Serving option length_penalty is {length_penalty}; it must be 0 to 5.")
-        height, width = model.inputs[0].shape[1:3] if len(model.inputs[0].shape) == 4 else model.inputs[1].shape[1:3]
+        height, width = next(tensor.shape[1:3] for tensor in model.inputs if tensor.name == "image")
 
         def function(image: Any) -> dict[str, Any]:
             from keras import ops
@@ -148,9 +147,7 @@ class CaptioningTask(Task):
             if beam_width == 1:
                 found = greedy_search(decoder, memory, max_length=steps)
             else:
-                found = beam_search(
-                    decoder, memory, max_length=steps, width=beam_width, length_penalty=length_penalty
-                )
+                found = beam_search(decoder, memory, max_length=steps, width=beam_width, length_penalty=length_penalty)
             return {
                 "tokens": found.tokens,
                 "length": ops.reshape(found.length, () if batch_size == 1 else (batch_size,)),
