@@ -32,7 +32,8 @@ def wilson_interval(share: float, count: float, z: float = 1.959964) -> tuple[fl
     """Return Wilson's interval of a share seen in `count` independent trials (95% with the default z)."""
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    # the share itself is always inside; without this, rounding leaves it out at 0 and 1
+    return float(max(0.0, min(centre - half, share))), float(min(1.0, max(centre + half, share)))
 
 
 def forecast_metrics(
