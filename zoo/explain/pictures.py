@@ -86,7 +86,7 @@ def confusion_matrix_picture(
     axes.set_title(script(title), size=11, weight=script.bold, loc="left", **style)
     bar_axes = figure.add_axes(((edge + side + 0.14) / width, below / height, 0.12 / width, side / height))
     bar = figure.colorbar(shown, cax=bar_axes, format=lambda value, _: f"{value:.0%}")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar_axes.tick_params(labelsize=7, length=0, colors=MUTED)
     save(figure, path)
 
@@ -130,7 +130,8 @@ def forecast_fan_picture(
     ):
         raise DataError(
             f"A forecast picture got history {history.shape}, mean {mean.shape}, quantiles {quantiles.shape}, "
-            f"{len(levels)} levels and future {np.shape(future)}; give (W,), (H,), (H, Q), Q and (H,)."
+            f"{len(levels)} levels and future {None if future is None else np.shape(future)}; "
+            "give (W,), (H,), (H, Q), Q and (H,)."
         )
     ticks = _time_axis(dates, window, horizon)
     script = Script([title])
@@ -189,7 +190,7 @@ def token_weights_picture(
     shown = [script(token.strip() or "␣") for token in tokens]
     width, margin, line, gap = 7.6, 0.2, 0.36, 0.07
     measure = new_figure(width, 1.0)
-    renderer = measure.canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = measure.canvas.get_renderer()
     lengths = []
     for token in shown:
         text = measure.text(0, 0, token, size=11, **script.style)

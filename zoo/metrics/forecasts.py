@@ -91,9 +91,10 @@ def forecast_metrics(
         result["per_series"] = {}
         for name in dict.fromkeys(names.tolist()):
             rows = names == name
-            parts = (None if part is None else part[rows] for part in (history, times))
+            past = None if history is None else history[rows]
+            when = None if times is None else times[rows]
             result["per_series"][name] = _metrics(
-                mean[rows], quantiles[rows], levels, future[rows], last[rows], *parts, seed
+                mean[rows], quantiles[rows], levels, future[rows], last[rows], past, when, seed
             )
     return result
 
