@@ -18,14 +18,15 @@ Tensor = Any
 class PathHead(keras.layers.Layer):
     """Mean and quantiles of the next `horizon` steps, as a change from the last value in units of volatility.
 
-    For step h, with `s_h = scale sqrt(h)`:
+    For step h, with `s_h = scale sqrt(h)` and `x` the summary divided by the square root of its width:
 
-    1. `m_h = x W_m + lags A_m + b_m`, the expected change in units of `s_h`. `lags` are the last `lags` one-step changes
-       of the window: the linear autoregression that recurrent networks learn slowly (Lai et al. 2018, section 3.6).
-    2. `g_h = x W_g + |lags| A_g + b_g`, the logarithm of how much wider than `s_h` the distribution is.
-    3. Neighbouring quantiles lie `softplus(d_j + x W_d + b_d)` apart, summed up on both sides of the median, where `d_j`
-       makes them a normal distribution's at 0; so they never cross.
-    4. `mean = last exp(s_h m_h)`, `quantile_j = last exp(s_h (m_h + exp(g_h) (median + q_j)))` with `log_prices`; without,
+    1. `m_h = x W_m + r A_m + b_m`, the expected change in units of `s_h`. `r` are the window's last `lags` changes: the
+       linear autoregression that recurrent networks learn slowly (Lai et al. 2018, section 3.6).
+    2. `g_h = x W_g + v A_g + b_g`, the logarithm of how much wider than `s_h` the distribution is. `v` are the
+       volatilities at several time scales (Corsi 2009).
+    3. Neighbouring quantiles lie `softplus(d_j + x W_d + b_d)` apart, summed up on both sides of the median
+       `x W_c + b_c`; `d_j` makes them a normal distribution's at 0. So they never cross.
+    4. With `log_prices`, `mean = last exp(s_h m_h)` and `quantile_j = last exp(s_h (m_h + exp(g_h) q_j))`; without,
        `last + s_h (...)`.
 
     All weights start at 0: the untrained head forecasts the last value (persistence) and the normal quantiles around
@@ -39,7 +40,8 @@ class PathHead(keras.layers.Layer):
 
     Call arguments:
         summary: `(batch, dim)`.
-        features: `(batch, window, features)` of `WindowFeatures`: feature 0 is the change, feature 1 its magnitude.
+        features: `(batch, window, features)`; feature 0 is the change in units of `scale` (see `WindowFeatures`).
+        volatilities: `(batch, volatilities)`, in logarithms.
         last: `(batch, 1)` raw units.
         scale: `(batch, 1)`.
 
@@ -67,38 +69,40 @@ class PathHead(keras.layers.Layer):
         self,
         summary_shape: tuple[int | None, ...],
         features_shape: tuple[int | None, ...],
+        volatilities_shape: tuple[int | None, ...],
         last_shape: tuple[int | None, ...] | None = None,
         scale_shape: tuple[int | None, ...] | None = None,
     ) -> None:
         """Creates the weights, all zero, for summaries `(batch, dim)`."""
-        dim, gaps = summary_shape[-1], len(self.levels) - 1
         if self.lags > (features_shape[1] or self.lags):
             raise ValueError(f"{self.lags} lags do not fit into a window of {features_shape[1]} steps")
-        for name, width in (("mean", 1), ("spread", 1), ("gaps", gaps), ("median", 1)):
-            if width:
-                self._add(name, dim, width * self.horizon)
+        dim, horizon, gaps = summary_shape[-1], self.horizon, len(self.levels) - 1
+        self._scaling = dim**-0.5
+        self.mean_kernel, self.mean_bias = self._zeros("mean", dim, horizon)
+        self.spread_kernel, self.spread_bias = self._zeros("spread", dim, horizon)
+        self.median_kernel, self.median_bias = self._zeros("median", dim, horizon)
+        if gaps:
+            self.gaps_kernel, self.gaps_bias = self._zeros("gaps", dim, gaps * horizon)
         if self.lags:
-            self.mean_lags = self.add_weight(
-                name="mean_lags", shape=(self.lags, self.horizon), initializer="zeros", autocast=False
-            )
-            self.spread_lags = self.add_weight(
-                name="spread_lags", shape=(self.lags, self.horizon), initializer="zeros", autocast=False
-            )
+            self.mean_lags = self._zero("mean_lags", (self.lags, horizon))
+        self.spread_volatilities = self._zero("spread_volatilities", (volatilities_shape[-1], horizon))
 
-    def _add(self, name: str, dim: int | None, width: int) -> None:
-        kernel = self.add_weight(name=f"{name}_kernel", shape=(dim, width), initializer="zeros", autocast=False)
-        bias = self.add_weight(name=f"{name}_bias", shape=(width,), initializer="zeros", autocast=False)
-        setattr(self, f"{name}_kernel", kernel)
-        setattr(self, f"{name}_bias", bias)
+    def _zeros(self, name: str, dim: int | None, width: int) -> tuple[Any, Any]:
+        return self._zero(f"{name}_kernel", (dim, width)), self._zero(f"{name}_bias", (width,))
 
-    def call(self, summary: Tensor, features: Tensor, last: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def _zero(self, name: str, shape: tuple[int | None, ...]) -> Any:
+        return self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False)
+
+    def call(
+        self, summary: Tensor, features: Tensor, volatilities: Tensor, last: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """See the class."""
-        summary, features, last, scale = (ops.cast(x, "float32") for x in (summary, features, last, scale))
+        summary = ops.cast(summary, "float32") * self._scaling
         mean = ops.matmul(summary, self.mean_kernel) + self.mean_bias
         spread = ops.matmul(summary, self.spread_kernel) + self.spread_bias
         if self.lags:
             mean = mean + ops.matmul(features[:, -self.lags :, 0], self.mean_lags)
-            spread = spread + ops.matmul(features[:, -self.lags :, 1], self.spread_lags)
+        spread = spread + ops.matmul(volatilities, self.spread_volatilities)
         mean, spread = 5.0 * ops.tanh(mean / 5.0), 2.0 * ops.tanh(spread / 2.0)
         centre = ops.expand_dims(ops.matmul(summary, self.median_kernel) + self.median_bias, -1)
         steps = np.sqrt(np.arange(1, self.horizon + 1, dtype="float32"))[None]

@@ -14,6 +14,9 @@ from zoo.layers.revin import RevIN
 
 Tensor = Any
 
+SPANS = (1, 5, 22)
+"""Time scales of the volatilities in steps: a day, a week, a month of trading."""
+
 
 @keras.saving.register_keras_serializable(package="zoo")
 class WindowFeatures(keras.layers.Layer):
@@ -22,12 +25,16 @@ class WindowFeatures(keras.layers.Layer):
     With `c_t` the target column, `c_T` its last value, and `l(x) = log(x / c_T)` (or `x - c_T` without `log_prices`):
 
     1. `r_t = l(c_t) - l(c_{t-1})`, the change of one step; `r_1 = 0`.
-    2. `scale = sqrt(sum_t w_t r_t^2)` with `w_t` falling by `decay` for every step back and summing to 1: the volatility
-       of one step (J.P. Morgan 1996, RiskMetrics, section 5.2); at least `floor`.
+    2. `scale = sqrt(sum_t w_t r_t^2)` with `w_t` falling by `decay` for every step back and summing to 1: the
+       volatility of one step (J.P. Morgan 1996, RiskMetrics, section 5.2); at least `floor`.
     3. Features of step t, `(batch, window, features)`: `r_t / scale`; `|r_t| / scale`; the level
-       `l(c_t) / (scale sqrt(window))`; for every other price column p `(l(p_t) - l(c_{t-1})) / scale` (ranges and gaps);
-       for every remaining column, after log(1 + x) if it is in `log_columns`, its value normalised over the window
-       (`RevIN`) and the change of that. All are cut at `limit`.
+       `l(c_t) / (scale sqrt(window))`; for every other price column p `(l(p_t) - l(c_{t-1})) / scale` (ranges and
+       gaps); for every remaining column, after log(1 + x) if it is in `log_columns`, its value normalised over the
+       window (`RevIN`) and the change of that. All are cut at `limit`.
+    4. Volatilities at several time scales (Corsi 2009, equation 7), `(batch, volatilities)`: `log(v_n / scale + 0.2)`
+       where `v_n` is the root mean square of `r` over the last n steps, n = 1, 5, 22 and the whole window; and the same
+       of `l(p_t) - l(c_{t-1})` over all other price columns p, if there are any: ranges tell more than closes
+       (Parkinson 1980).
 
     Everything is float32 under every dtype policy: prices in half precision would lose their cents. There are no
     weights and no masks.
@@ -45,8 +52,8 @@ class WindowFeatures(keras.layers.Layer):
         window: `(batch, window, columns)` in raw units.
 
     Returns:
-        Features `(batch, window, features)`, the last value of the target `(batch, 1)` in raw units, and `scale`
-        `(batch, 1)`, all float32.
+        Features `(batch, window, features)`, volatilities `(batch, volatilities)`, the last value of the target
+        `(batch, 1)` in raw units, and `scale` `(batch, 1)`, all float32.
 
     Raises:
         ValueError: if a column position is negative or beyond the input's columns.
@@ -84,7 +91,7 @@ class WindowFeatures(keras.layers.Layer):
         self._logged = [i for i in columns if i in self.log_columns and i not in priced]
         self._plain = [i for i in columns if i not in self.log_columns and i not in priced]
 
-    def call(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def call(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """See the class."""
         window = ops.cast(window, "float32")
         steps = window.shape[1]
@@ -98,16 +105,26 @@ class WindowFeatures(keras.layers.Layer):
         weights = np.reshape(weights / weights.sum(), (1, steps, 1)).astype("float32")
         scale = ops.maximum(ops.sqrt(ops.sum(weights * ops.square(change), axis=1)), self.floor)
         unit = ops.expand_dims(scale, 1)
-        features = [change / unit, ops.abs(change) / unit, path / (unit * math.sqrt(steps))]
+        change = change / unit
+        features = [change, ops.abs(change), path / (unit * math.sqrt(steps))]
+        moves = [change]
         if self._prices:
-            features.append((self._relative(ops.take(window, self._prices, axis=-1), last) - previous) / unit)
+            moves.append((self._relative(ops.take(window, self._prices, axis=-1), last) - previous) / unit)
+            features.append(moves[-1])
         others = [ops.take(window, self._plain, axis=-1)] if self._plain else []
         if self._logged:
             others.append(ops.log1p(ops.maximum(ops.take(window, self._logged, axis=-1), 0.0)))
         if others:
             level, _, _ = self.normalise(ops.concatenate(others, axis=-1))
             features += [level, level - ops.concatenate([level[:, :1], level[:, :-1]], axis=1)]
-        return ops.clip(ops.concatenate(features, axis=-1), -self.limit, self.limit), last, scale
+        spans = sorted({min(span, steps - 1) for span in (*SPANS, steps)})
+        volatilities = [
+            ops.log(ops.sqrt(ops.mean(ops.square(move[:, -span:]), axis=(1, 2))) + 0.2)
+            for move in moves
+            for span in spans
+        ]
+        features = ops.clip(ops.concatenate(features, axis=-1), -self.limit, self.limit)
+        return features, ops.stack(volatilities, axis=-1), last, scale
 
     def _relative(self, prices: Tensor, last: Tensor) -> Tensor:
         last = ops.expand_dims(last, 1)

@@ -1,9 +1,9 @@
 """`price_attn`: LSTM encoder, multi-head self-attention and attention pooling over a window of prices.
 
-The network (Qin et al. 2017 for attention over a recurrent encoder; Vaswani et al. 2017 for self-attention; Yang et al.
-2016 for the pooling) sees features without level or unit and answers with a change from the last known price in units of
-the window's own volatility, so that it starts as persistence with the bands of an exponentially weighted volatility, and
-needs a reason in the data to leave it.
+The network (Qin et al. 2017 for attention over a recurrent encoder; Vaswani et al. 2017 for self-attention; Yang et
+al. 2016 for the pooling) sees features without level or unit. It answers with a change from the last known price in
+units of the window's own volatility, so that it starts as persistence with the bands of an exponentially weighted
+volatility, and needs a reason in the data to leave it.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class PriceAttn(Architecture):
             config: A `Config`.
 
         Returns:
-            A model of `window` float32 (B, window, features) in raw units to `mean` float32 (B, horizon) and `quantiles`
-            float32 (B, horizon, levels) in raw units. Layer "pooling" gives the weight of every step, (B, window).
+            A model of `window` float32 (B, window, features) to `mean` float32 (B, horizon) and `quantiles` float32
+            (B, horizon, levels), all in raw units. Layer "pooling" gives the weight of every step, (B, window).
         """
         import keras
 
@@ -95,7 +95,7 @@ class PriceAttn(Architecture):
 
         layers = keras.layers
         window = keras.Input((config.window, config.features), dtype="float32", name="window")
-        features, last, scale = WindowFeatures(
+        features, volatilities, last, scale = WindowFeatures(
             target=config.target,
             price_columns=config.price_columns,
             log_columns=config.log_columns,
@@ -115,6 +115,6 @@ class PriceAttn(Architecture):
         pooled = layers.Dropout(config.dropout, name="drop")(pooled)
         mean, quantiles = PathHead(
             config.horizon, config.levels, config.lags, config.log_prices, dtype="float32", name="head"
-        )(pooled, features, last, scale)
+        )(pooled, features, volatilities, last, scale)
         outputs: dict[str, Any] = {"mean": mean, "quantiles": quantiles}
         return keras.Model({"window": window}, outputs, name="price_attn")

@@ -8,18 +8,16 @@ window never knows of a later one; a target beyond a later split is brought to t
 
 from __future__ import annotations
 
-import csv
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from zoo.errors import DataError
 from zoo.preprocess._base import Preprocessor
+from zoo.preprocess._table import read_columns
 from zoo.results import Forecast
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ DECAY = 0.94
 
 PRICE_NAMES = ("open", "high", "low", "close", "price")
 VOLUME_NAMES = ("volume",)
-DATE_NAMES = ("date", "datetime", "timestamp", "time", "day")
 SPLIT_NAME = "split_factor"
 
 _LARGEST_STEP = 4.0  # logarithms are for series that never move by more than this factor in one step
@@ -84,15 +81,6 @@ class SeriesWindows:
         rows = ends[:, None] + np.arange(1, self.horizon + 1)
         units = self._shares[ends][:, None] ** self._powers[self.target]
         return (self.unbroken[rows, self.target] / units).astype(np.float32)
-
-    def one_step_error(self, positions: np.ndarray) -> np.ndarray:
-        """Return the mean absolute one-step change of the target before `ends[0]`, float64 (N,).
-
-        The denominator of the mean absolute scaled error (Hyndman and Koehler 2006), in units of each window's last
-        day. It rests on rows no later than the first window's end.
-        """
-        change = np.abs(np.diff(self.unbroken[: self.ends[0] + 1, self.target])).mean()
-        return change / self._shares[self.ends[positions]] ** self._powers[self.target]
 
 
 def windows(record: Record, window: int, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -251,39 +239,37 @@ class SeriesPreprocessor(Preprocessor):
             DataError: If a column is missing, rows are too few, or a value is no finite number (or not positive where
                 the model takes logarithms).
         """
+        factors = np.ones(self.window)
         if isinstance(value, np.ndarray):
-            rows, names = _array_rows(value, self.columns), [str(i) for i in range(1, len(value) + 1)]
-            factors = np.ones(len(rows))
+            rows, names = _array_rows(value, self.columns), [f"row {i}" for i in range(1, len(value) + 1)]
             self._check_length(len(rows), "The array")
             table = rows[-self.window :]
         else:
-            title, columns, names = _read_columns(value)
-            missing = [name for name in self.columns if name.strip().lower() not in columns]
+            columns = read_columns(value)
+            names = columns.rows
+            missing = [name for name in self.columns if name.strip().lower() not in columns.cells]
             if missing:
                 raise DataError(
-                    f"{title} has no column {', '.join(map(repr, missing))}; the model needs {', '.join(self.columns)}."
+                    f"{columns.title} has no column {', '.join(map(repr, missing))}; the model needs "
+                    f"{', '.join(self.columns)}."
                 )
-            self._check_length(len(names), title)
-            parts = [
-                _numbers(columns[name.strip().lower()][-self.window :], title, name, names[-self.window :])
-                for name in self.columns
-            ]
-            table = np.stack(parts, axis=1)
-            factors = np.ones(self.window)
-            if SPLIT_NAME in columns:
-                last = columns[SPLIT_NAME][-self.window :]
-                factors = _numbers(last, title, SPLIT_NAME, names[-self.window :])
-        names, factors = names[-self.window :], factors[-self.window :]
-        _check_finite(table, self.columns, lambda row: f"row {names[row]}")
+            self._check_length(len(columns), columns.title)
+            table = np.stack([columns.numbers(name, self.window) for name in self.columns], axis=1)
+            if SPLIT_NAME in columns.cells:
+                factors = columns.numbers(SPLIT_NAME, self.window)
+        names = names[-self.window :]
+        _check_finite(table, self.columns, lambda row: names[row])
         bad = np.argwhere(table[:, self.price_columns] <= 0) if self.log_prices else ()
         if len(bad):
             row, column = int(bad[0][0]), self.price_columns[int(bad[0][1])]
             raise DataError(
-                f"Column '{self.columns[column]}' of row {names[row]} is {table[row, column]:g}; this model was trained "
-                "on positive prices: correct the row."
+                f"Column '{self.columns[column]}' ({names[row]}) is {table[row, column]:g}; this model was "
+                "trained on positive prices: correct the row."
             )
-        if not (factors > 0).all():
-            raise DataError(f"Column '{SPLIT_NAME}' must be above 0 in every row; use 1 where there is no split.")
+        if not (factors > 0).all() or not np.isfinite(factors).all():
+            raise DataError(
+                f"Column '{SPLIT_NAME}' must be a number above 0 in every row; use 1 where there is no split."
+            )
         shares = np.cumprod(factors)
         table = table * (shares / shares[-1])[:, None] ** _split_powers(self.columns)
         return {"window": table.astype(np.float32)[None]}
@@ -323,7 +309,7 @@ def _typical_volatility(cut: SeriesWindows, log_prices: bool) -> float:
     return float(np.median(moves)) if len(moves) else 0.0
 
 
-def _check_finite(values: np.ndarray, columns: Sequence[str], where: Any) -> None:
+def _check_finite(values: np.ndarray, columns: Sequence[str], where: Callable[[int], str]) -> None:
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = (int(i) for i in bad[0])
@@ -341,81 +327,3 @@ def _array_rows(value: np.ndarray, columns: Sequence[str]) -> np.ndarray:
             f"(rows, {len(columns)}) with the columns {', '.join(columns)}."
         )
     return rows.astype(np.float64)
-
-
-def _read_columns(value: Any) -> tuple[str, dict[str, Sequence[Any]], list[str]]:
-    """Return (title for messages, columns by lower-case name ordered by date, name of every row for messages)."""
-    if isinstance(value, (str, os.PathLike)):
-        title, columns = f"'{value}'", _read_csv(Path(value))
-    elif isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
-        title = "The table"
-        columns = {str(name): [row.get(name) for row in value] for name in value[0]}
-    elif hasattr(value, "keys") and hasattr(value, "__getitem__"):
-        title = "The table"
-        columns = {str(name): list(value[name]) for name in value}
-    else:
-        raise DataError(
-            f"A forecast needs a CSV path, an array, a list of rows or a mapping of columns, not {type(value).__name__}."
-        )
-    columns = {name.strip().lower(): list(cells) for name, cells in columns.items()}
-    lengths = {name: len(cells) for name, cells in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"{title} has columns of different lengths ({lengths}); make them equal.")
-    count = next(iter(lengths.values()), 0)
-    rows = [str(i) for i in range(1, count + 1)]
-    date = next((name for name in DATE_NAMES if name in columns), None)
-    if date is None:
-        return title, dict(columns), rows
-    dates = [_date(cell, title, row) for cell, row in zip(columns[date], rows, strict=True)]
-    order = np.argsort(np.array(dates, "datetime64[s]"), kind="stable")
-    ordered = np.array(dates, "datetime64[s]")[order]
-    same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    if len(same):
-        raise DataError(f"{title} has two rows of {columns[date][order[same[0]]]}; keep one row a date.")
-    sorted_columns = {name: [cells[i] for i in order] for name, cells in columns.items()}
-    return title, sorted_columns, [f"{rows[i]} ({columns[date][i]})" for i in order]
-
-
-def _read_csv(path: Path) -> dict[str, Sequence[Any]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"Cannot read '{path}': {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"Cannot read '{path}': it is not UTF-8 text; save it as a CSV file.") from error
-    lines = text.splitlines()
-    if not lines:
-        raise DataError(f"'{path}' is empty; it needs a header and rows.")
-    delimiter = max(",;\t", key=lines[0].count)
-    try:
-        header, *rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
-    except (csv.Error, ValueError) as error:
-        raise DataError(f"Cannot read '{path}' as CSV: {error or 'no header'}.") from error
-    for number, row in enumerate(rows, 1):
-        if len(row) != len(header):
-            raise DataError(
-                f"Row {number} of '{path}' has {len(row)} cells, its header {len(header)}; correct the row."
-            )
-    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
-
-
-def _date(cell: Any, title: str, row: str) -> np.datetime64:
-    try:
-        date = np.datetime64(cell.strip() if isinstance(cell, str) else cell, "s")
-    except (ValueError, TypeError) as error:
-        raise DataError(f"Row {row} of {title} has the date {cell!r}; write dates as 2024-01-31.") from error
-    if np.isnat(date):
-        raise DataError(f"Row {row} of {title} has no date; give one or drop the row.")
-    return date
-
-
-def _numbers(cells: Sequence[Any], title: str, column: str, rows: Sequence[str]) -> np.ndarray:
-    numbers = np.empty(len(cells), np.float64)
-    for i, cell in enumerate(cells):
-        try:
-            numbers[i] = float(cell)
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                f"Column '{column}' of {title} is {cell!r} in row {rows[i]}; it must be a number."
-            ) from error
-    return numbers
