@@ -73,7 +73,7 @@ class Dataset:
 
     def __init__(self, options: Any = None) -> None:
         """Keep the options; data is read on first use."""
-        self.options = options if options is not None else self.Options()
+        self.options: Any = options if options is not None else self.Options()
 
     def splits(self) -> dict[str, Source]:
         """Return every split by name; "train" and "valid" always, "test" mostly; read once, then kept."""
