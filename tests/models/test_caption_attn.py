@@ -80,6 +80,7 @@ def test_other_encoders_build(attention: str | None) -> None:
         ({"d_model": 130}, "d_model"),
         ({"num_heads": 3}, "d_model"),
         ({"blocks": (1, 1)}, "blocks"),
+        ({"strides": (2,)}, "strides"),
         ({"filters": (), "blocks": ()}, "blocks"),
         ({"vocab_size": 4}, "vocab_size"),
         ({"attention": "none"}, "attention"),

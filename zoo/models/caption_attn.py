@@ -55,6 +55,8 @@ class CaptionAttn(Architecture):
         """Channels of the encoder's stages."""
         blocks: tuple[int, ...] = setting((1, 1, 1), low=1, high=64)
         """Residual blocks of the encoder's stages."""
+        strides: tuple[int, ...] = setting((2, 2, 2), low=1, high=4)
+        """Strides of the encoder's stages."""
         stem_stride: int = setting(2, low=1, high=4)
         """Stride of the encoder's first convolution."""
         attention: str | None = setting("cbam", choices=("cbam", "se"))
@@ -64,12 +66,16 @@ class CaptionAttn(Architecture):
         augment: float = setting(0.5, low=0.0, high=1.0)
         """Strength of the shifts, scaling and brightness changes of training pictures; 0 means none."""
 
+        balance: float = setting(0.5, low=0.0, high=1.0)
+        """How far groups of like pictures are evened out in training: a picture weighs group_size ** -balance."""
+
         def check(self) -> None:
             """Check relations between fields."""
             if self.d_model % self.num_heads or self.d_model % 4:
                 raise self.fail("d_model", f"a multiple of num_heads ({self.num_heads}) and of 4")
-            if not self.filters or len(self.filters) != len(self.blocks):
-                raise self.fail("blocks", f"one number for each of filters {self.filters}")
+            for name in ("blocks", "strides"):
+                if not self.filters or len(self.filters) != len(getattr(self, name)):
+                    raise self.fail(name, f"one number for each of filters {self.filters}")
 
     @classmethod
     def tiny(cls) -> CaptionAttn.Config:
@@ -85,6 +91,7 @@ class CaptionAttn(Architecture):
             mlp_dim=32,
             filters=(8, 16),
             blocks=(1, 1),
+            strides=(2, 2),
         )
 
     @classmethod
@@ -102,6 +109,7 @@ class CaptionAttn(Architecture):
         x = CNNFeatureExtractor(
             filters=config.filters,
             blocks=config.blocks,
+            strides=config.strides,
             stem_stride=config.stem_stride,
             attention=config.attention,
             d_model=config.d_model,

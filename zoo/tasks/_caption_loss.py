@@ -35,8 +35,9 @@ class TokenLoss(keras.losses.Loss):
         logits = ops.cast(y_pred, "float32")
         loss = keras.losses.sparse_categorical_crossentropy(y_true, logits, from_logits=True)
         if self.label_smoothing:
-            spread = ops.logsumexp(logits, axis=-1) - ops.mean(logits, axis=-1)
-            loss = (1.0 - self.label_smoothing) * loss + self.label_smoothing * spread
+            # -mean(log p) = -log p[target] + logit[target] - mean(logits): no second softmax over the vocabulary
+            target = ops.take_along_axis(logits, ops.expand_dims(ops.cast(y_true, "int32"), -1), axis=-1)
+            loss = loss + self.label_smoothing * (ops.squeeze(target, -1) - ops.mean(logits, axis=-1))
         return loss
 
     def get_config(self) -> dict[str, Any]:
