@@ -1,8 +1,8 @@
-"""The processes with TensorFlow: `convert` a SavedModel to TFLite; `saved_model` from a saved Keras model.
+"""The processes with TensorFlow: `convert` a SavedModel to TFLite; write the `saved_model` of a model's weights.
 
 Usage:
     python -P -m zoo.export._convert_worker convert SAVED_MODEL OUT.tflite float32|float16|dynamic
-    python -P -m zoo.export._convert_worker saved_model MODEL.keras TASK OPTIONS.json SAVED_MODEL
+    python -P -m zoo.export._convert_worker saved_model MODEL.json WEIGHTS.safetensors SAVED_MODEL
 """
 
 from __future__ import annotations
@@ -40,16 +40,19 @@ def convert(saved_model: str, out: str, quantize: str) -> None:
     Path(out).write_bytes(flatbuffer)
 
 
-def saved_model(model_file: str, task: str, options_file: str, folder: str) -> None:
-    """Load a `.keras` file under the TensorFlow backend and write its serving function."""
-    import keras
-
-    import zoo.layers  # noqa: F401 - registers the layers the file names
+def saved_model(description: str, weights: str, folder: str) -> None:
+    """Rebuild a model under the TensorFlow backend and write its serving function."""
+    from zoo.api import build_from_config
     from zoo.export.saved_model import write_saved_model
+    from zoo.registry import architecture
     from zoo.tasks import get_task
+    from zoo.weights import load_weights
 
-    model = keras.saving.load_model(model_file, compile=False, safe_mode=True)
-    write_saved_model(get_task(task).serving(model, **read_json(options_file)), folder)
+    model_of = read_json(description)
+    cls = architecture(model_of["name"])
+    model = build_from_config(cls.name, cls.Config.from_dict(model_of["config"]))
+    load_weights(model, Path(weights))
+    write_saved_model(get_task(cls.task).serving(model, **model_of["serving_options"]), folder)
 
 
 def main(arguments: list[str]) -> None:

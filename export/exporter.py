@@ -22,6 +22,7 @@ from zoo.export.tflite import TENSORFLOW_ON_CPU, WORKER, check_installed, check_
 from zoo.export.verify import by_example, check_interface, check_operators, judge, run_without_tensorflow
 from zoo.files import to_json, write_json
 from zoo.tasks import Requests, Serving
+from zoo.weights import save_weights
 
 if TYPE_CHECKING:
     from zoo.run import Run
@@ -160,12 +161,12 @@ def _write_graph(
     if keras.backend.backend() == "tensorflow":
         write_saved_model(serving, folder)
         return
-    model, settings = scratch / "model.keras", scratch / "options.json"
-    serving.model.save(model)
-    write_json(settings, dict(options))
+    description, weights = scratch / "model.json", scratch / "weights.safetensors"
+    write_json(description, {"name": run.name, "config": run.config.to_dict(), "serving_options": options})
+    save_weights(run.model, weights)
     run_worker(
         WORKER,
-        ["saved_model", model, run.task.name, settings, folder.absolute()],
+        ["saved_model", description, weights, folder.absolute()],
         what="Writing the SavedModel",
         timeout=timeout,
         environment=TENSORFLOW_ON_CPU,

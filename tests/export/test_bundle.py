@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import resource
 import shutil
 import struct
 import subprocess
@@ -86,6 +87,37 @@ def test_any_zip_reader_opens_it(tmp_path: Path) -> None:
     if shutil.which("unzip"):
         done = subprocess.run(["unzip", "-t", str(path)], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_client_needs_a_dozen_lines() -> None:
+    """Read an entry as docs/bundle.md tells a client to."""
+    data = packed()
+    end = len(data) - 22
+    assert data[end : end + 4] == b"PK\x05\x06"
+    position, found = struct.unpack_from("<I", data, end + 16)[0], {}
+    for _ in range(struct.unpack_from("<H", data, end + 10)[0]):
+        assert data[position : position + 4] == b"PK\x01\x02"
+        (size,), (length,), (local,) = (
+            struct.unpack_from(kind, data, position + at) for kind, at in (("<I", 24), ("<H", 28), ("<I", 42))
+        )
+        name = data[position + 46 : position + 46 + length].decode()
+        found[name] = data[local + 30 + length : local + 30 + length + size]
+        position += 46 + length
+    assert json.loads(found.pop("manifest.json"))["flatbuffer"]["length"] == len(FLATBUFFER)
+    assert found == ENTRIES
+
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"old")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, old[1]))
+    try:
+        with pytest.raises(ZooError, match="File too large"):
+            write_bundle(path, FLATBUFFER, ENTRIES, **ABOUT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("model.tflite", b"old")]
 
 
 def test_write_is_atomic_and_says_why_it_failed(tmp_path: Path) -> None:
