@@ -95,7 +95,8 @@ def split_by_share(one: Series, gap: int, valid_fraction: float, test_fraction: 
     Raises:
         DataError: If the series is too short for three splits.
     """
-    needed = 2 * gap + math.ceil(max((gap + 1) / (1 - valid_fraction - test_fraction), 1 / valid_fraction))
+    train_fraction = 1 - valid_fraction - test_fraction
+    needed = 2 * gap + math.ceil(max((gap + 1) / train_fraction, 1 / valid_fraction, 1 / test_fraction) - 1e-9)
     if len(one.dates) < needed:
         raise DataError(
             f"Series '{one.name}' has {len(one.dates)} rows; a window of {gap} needs at least {needed} for training, "

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from zoo.datasets._base import Record, Source
 from zoo.datasets._split import Rows, portions, shuffled
 
-_NOISE = re.compile(r"https?://\S*|www\.\S*|@\w+|\brt\b|[\W\d_]+")
+_NOISE = re.compile(r"https?://\S*|www\.\S*|@\w+|\brt\b|(?:(?!@\w)[\W\d_])+")
 
 
 def near_key(text: str) -> str:

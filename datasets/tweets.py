@@ -75,7 +75,7 @@ def repair(text: str) -> str:
     "I can't wait & I'm glad"
     """
     text = _APOSTROPHE.sub("'", text)
-    return " ".join(html.unescape(_RUN.sub(" ", text)).split())
+    return " ".join(html.unescape(html.unescape(_RUN.sub(" ", text))).split())  # some are escaped twice
 
 
 def _rows() -> list[tuple[str, str, float]]:
