@@ -24,10 +24,10 @@ class PathHead(keras.layers.Layer):
        linear autoregression that recurrent networks learn slowly (Lai et al. 2018, section 3.6).
     2. `g_h = x W_g + v A_g + b_g`, the logarithm of how much wider than `s_h` the distribution is. `v` are the
        volatilities at several time scales (Corsi 2009).
-    3. Neighbouring quantiles lie `softplus(d_j + x W_d + b_d)` apart, summed up on both sides of the median
-       `x W_c + b_c`; `d_j` makes them a normal distribution's at 0. So they never cross.
+    3. Neighbouring quantiles lie `softplus(d_j + x W_d + b_d)` apart, summed up on both sides of the median `b_c`;
+       `d_j` makes them a normal distribution's at 0. So they never cross.
     4. With `log_prices`, `mean = last exp(s_h m_h)` and `quantile_j = last exp(s_h (m_h + exp(g_h) q_j))`; without,
-       `last + s_h (...)`.
+       `last + s_h (...)`. Through `m_h` in the quantiles no gradient flows: a loss of the mean alone decides on it.
 
     All weights start at 0: the untrained head forecasts the last value (persistence) and the normal quantiles around
     it. `m_h` and `g_h` are bounded smoothly, by 5 and 2. Computed in float32 under every dtype policy.
@@ -80,7 +80,7 @@ class PathHead(keras.layers.Layer):
         self._scaling = dim**-0.5
         self.mean_kernel, self.mean_bias = self._zeros("mean", dim, horizon)
         self.spread_kernel, self.spread_bias = self._zeros("spread", dim, horizon)
-        self.median_kernel, self.median_bias = self._zeros("median", dim, horizon)
+        self.median_bias = self._zero("median_bias", (horizon, 1))
         if gaps:
             self.gaps_kernel, self.gaps_bias = self._zeros("gaps", dim, gaps * horizon)
         if self.lags:
@@ -104,19 +104,19 @@ class PathHead(keras.layers.Layer):
             mean = mean + ops.matmul(features[:, -self.lags :, 0], self.mean_lags)
         spread = spread + ops.matmul(volatilities, self.spread_volatilities)
         mean, spread = 5.0 * ops.tanh(mean / 5.0), 2.0 * ops.tanh(spread / 2.0)
-        centre = ops.expand_dims(ops.matmul(summary, self.median_kernel) + self.median_bias, -1)
         steps = np.sqrt(np.arange(1, self.horizon + 1, dtype="float32"))[None]
         unit = scale * steps
-        quantiles = ops.expand_dims(mean, -1) + ops.expand_dims(ops.exp(spread), -1) * self._around(centre, summary)
+        quantiles = self.median_bias + self._gaps_summed(summary)
+        quantiles = ops.expand_dims(ops.stop_gradient(mean), -1) + ops.expand_dims(ops.exp(spread), -1) * quantiles
         change, changes = unit * mean, ops.expand_dims(unit, -1) * quantiles
         if self.log_prices:
             return last * ops.exp(change), ops.expand_dims(last, -1) * ops.exp(changes)
         return last + change, ops.expand_dims(last, -1) + changes
 
-    def _around(self, centre: Tensor, summary: Tensor) -> Tensor:
-        """Quantiles `(batch, horizon, levels)` of a distribution of unit width around `centre`."""
+    def _gaps_summed(self, summary: Tensor) -> Tensor:
+        """Distances `(batch, horizon, levels)` of all quantiles from the median."""
         if len(self.levels) == 1:
-            return centre
+            return ops.zeros((1, self.horizon, 1))
         normal = np.array([NormalDist().inv_cdf(level) for level in self.levels])
         start = np.log(np.expm1(np.diff(normal))).astype("float32")
         free = ops.matmul(summary, self.gaps_kernel) + self.gaps_bias
@@ -125,7 +125,7 @@ class PathHead(keras.layers.Layer):
         triangle = np.zeros((len(start), len(self.levels)), "float32")
         for j in range(len(self.levels)):
             triangle[min(j, self._below) : max(j, self._below), j] = math.copysign(1.0, j - self._below)
-        return centre + ops.matmul(gaps, triangle)
+        return ops.matmul(gaps, triangle)
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument."""

@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from zoo.datasets import Dataset, Source
 
 _HUBER = 3.0  # errors of the mean beyond so many units count linearly
-_FUTURE, _UNIT, _LEVELS = 0, 1, 2  # positions on the last axis of the targets
+_SHRINK = 0.05  # an expected change must be worth more than so many units
+_FUTURE, _UNIT, _LAST, _LEVELS = 0, 1, 2, 3  # positions on the last axis of the targets
 
 
 class SeriesExamples:
     """Training examples of all windows of all series.
 
-    Targets carry what a loss without unit needs: `mean` float32 (B, H, 2) holds the future and its unit (the window's
-    volatility times the square root of the step, in raw units); `quantiles` float32 (B, H, 2 + Q) the levels too.
+    Targets carry what a loss without unit needs: `mean` float32 (B, H, 3) holds the future, its unit (the window's
+    volatility times the square root of the step, in raw units) and the last known value; `quantiles` float32
+    (B, H, 3 + Q) the levels too.
 
     Args:
         source: Records.
@@ -77,18 +79,23 @@ def _targets(window: np.ndarray, future: np.ndarray, preprocessor: SeriesPreproc
     if preprocessor.log_prices:
         scale = scale * known[:, -1]
     unit = scale[:, None] * np.sqrt(np.arange(1, preprocessor.horizon + 1))
-    mean = np.stack([future, unit], axis=-1).astype(np.float32)
+    last = np.broadcast_to(known[:, -1:], future.shape)
+    mean = np.stack([future, unit, last], axis=-1).astype(np.float32)
     levels = np.broadcast_to(np.float32(preprocessor.levels), (*future.shape, len(preprocessor.levels)))
     return {"mean": mean, "quantiles": np.concatenate([mean, levels], axis=-1)}
 
 
 def mean_loss(truth: Any, mean: Any) -> Any:
-    """Huber loss of the mean in units of volatility, (B, H): all series and steps count alike."""
+    """Huber loss of the mean in units of volatility, (B, H): all series and steps count alike.
+
+    A small multiple of the expected change itself is added (as the lasso does with coefficients, Tibshirani 1996): the
+    forecast stays at the last value unless a pattern is worth more than the noise of a few thousand days.
+    """
     from keras import ops
 
     error = ops.abs(truth[..., _FUTURE] - mean) / truth[..., _UNIT]
     bounded = ops.minimum(error, _HUBER)
-    return bounded * (error - 0.5 * bounded)
+    return bounded * (error - 0.5 * bounded) + _SHRINK * ops.abs(mean - truth[..., _LAST]) / truth[..., _UNIT]
 
 
 def quantile_loss(truth: Any, quantiles: Any) -> Any:
