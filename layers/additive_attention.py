@@ -43,6 +43,7 @@ class AdditiveAttention(keras.layers.Layer):
         if units < 1:
             raise ValueError(f"units must be at least 1, got {units}")
         self.units = units
+        self.supports_masking = True
         self.query_projection = keras.layers.Dense(units, use_bias=False, name="query", dtype=self.dtype_policy)
         self.value_projection = keras.layers.Dense(units, use_bias=False, name="value", dtype=self.dtype_policy)
         self.energy = keras.layers.Dense(1, use_bias=False, name="energy", dtype=self.dtype_policy)
@@ -60,6 +61,10 @@ class AdditiveAttention(keras.layers.Layer):
         scores = masked_softmax(energy, None if mask is None else ops.expand_dims(mask, 1))
         context = ops.matmul(scores, values)
         return (context, scores) if return_scores else context
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """The mask is one of the values; the output has the query's positions."""
+        return None
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument."""
