@@ -6,7 +6,6 @@ the day a 2:1 share split takes effect, else 1) is taken as what it says, not as
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,9 @@ from zoo.datasets._base import Dataset, Licence, Source, register_dataset
 from zoo.datasets._series import Series, split_by_rows, split_by_share
 from zoo.datasets._table import Table, read_table
 from zoo.errors import DataError
+from zoo.preprocess._table import DATE_NAMES, parse_date
 
-DATE_NAMES = ("date", "datetime", "timestamp", "time", "day", "ds")
 SPLIT_NAME = "split_factor"
-
-_FORMATS = ("%Y/%m/%d", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M", "%d-%b-%Y")
 
 
 @register_dataset("series_file", task="forecasting")
@@ -74,32 +71,6 @@ class SeriesFile(Dataset):
             else:
                 self._splits = split_by_share(series, options.gap, options.valid_fraction, options.test_fraction)
         return self._splits
-
-
-def parse_date(text: str) -> datetime.datetime | None:
-    """Return a date as a datetime without zone (UTC where one is given), or None; a bare number is none."""
-    text = text.strip()
-    try:
-        float(text)
-    except ValueError:
-        pass
-    else:
-        # 20110131 is a date, 1993 and 3.5 are not
-        return _try(text, ("%Y%m%d",)) if len(text) == 8 and text.isdecimal() else None
-    try:
-        value = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return _try(text, _FORMATS)
-    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
-
-
-def _try(text: str, formats: tuple[str, ...]) -> datetime.datetime | None:
-    for one in formats:
-        try:
-            return datetime.datetime.strptime(text, one)
-        except ValueError:
-            continue
-    return None
 
 
 def _read(options: SeriesFile.Options) -> Series:

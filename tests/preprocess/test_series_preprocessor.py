@@ -227,6 +227,7 @@ def edited(folder: Path, row: int, column: int, cell: str) -> Path:
     [
         (18, 4, "nan", r"'close' \(line 19\) is nan"),
         (18, 4, "inf", r"'close' \(line 19\) is inf"),
+        (18, 4, "1e39", r"'close' \(line 19\) is 1e\+39"),
         (18, 4, "", r"column 'close' is empty in line 19; it must be a number"),
         (18, 2, "n/a", r"column 'high' is 'n/a' in line 19"),
         (18, 4, "-3", r"'close' \(line 19\) is -3; this model was trained on positive prices"),

@@ -310,7 +310,7 @@ def _typical_volatility(cut: SeriesWindows, log_prices: bool) -> float:
 
 
 def _check_finite(values: np.ndarray, columns: Sequence[str], where: Callable[[int], str]) -> None:
-    bad = np.argwhere(~np.isfinite(values))
+    bad = np.argwhere(~(np.abs(values) <= np.finfo(np.float32).max))
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise DataError(
