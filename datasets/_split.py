@@ -27,7 +27,7 @@ class Rows(Sequence[T], Generic[T]):
         """Return the number of records."""
         return len(self._items)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """Return one record; records are shared, so copy before changing one."""
         return self._items[index]
 

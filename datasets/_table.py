@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.errors import DataError
 
@@ -96,7 +96,7 @@ def read_table(path: Path, *, header: bool = True) -> Table:
     first = text.split("\n", 1)[0]
     tabbed = kind(path) == ".tsv"
     delimiter = "\t" if tabbed else max(",;\t", key=first.count)
-    quoting = csv.QUOTE_NONE if tabbed else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if tabbed else csv.QUOTE_MINIMAL
     rows: list[list[str]] = []
     lines: list[int] = []
     with _field_limit(), contextlib.closing(io.StringIO(text, newline="")) as file:

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from zoo.datasets._base import Record, Source
 from zoo.datasets._split import Rows, portions, shuffled
 
-_NOISE = re.compile(r"https?://\S*|www\.\S*|@\w+|\brt\b|(?:(?!@\w)[\W\d_])+")
+_NAMES = re.compile(r"https?://\S*|www\.\S*|@\w+")
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def near_key(text: str) -> str:
     """Return what is left of a text without URLs, user names, numbers, punctuation, retweet marks and case."""
-    return " ".join(_NOISE.sub(" ", text.casefold()).split())
+    words = _WORD.findall(_NAMES.sub(" ", text.casefold()))
+    return " ".join(word for word in words if word != "rt")
 
 
 def group_key(text: str, *, prefix: int | None = None) -> str:

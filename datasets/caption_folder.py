@@ -110,7 +110,7 @@ class CaptionedImages(Sequence[Record]):
         """Return the number of records."""
         return len(self._rows)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """Return one record; `image` is a path, or bytes if the pictures are in an archive."""
         key, entry = self._rows[index]
         return {

@@ -192,7 +192,7 @@ class Converted(Sequence[Record]):
         """Return the number of records."""
         return len(self._indices)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
         """Return one record."""
         position = self._indices[index]
         return self._convert(self.data[position], f"{self._split}-{position:07d}")

@@ -27,6 +27,7 @@ from zoo.errors import DataError
 _GARBAGE = r"[_\x80-\xff]*[\x80-\xff][_\x80-\xff]*"
 _APOSTROPHE = re.compile(rf"(?<=[A-Za-z]){_GARBAGE}(?=(?:s|t|m|d|re|ve|ll)\b)", re.IGNORECASE)
 _RUN = re.compile(rf"{_GARBAGE}|[\x00-\x1f\x7f]+|(?<!\w)_+(?!\w)")
+_ENTITY = re.compile(r"&#?\w+;")
 _NO_CONFIDENCE = 0.5
 
 
@@ -74,8 +75,10 @@ def repair(text: str) -> str:
     >>> repair("I can\u00c8t wait _\u00d1_ &amp; IÕ¢_Î_¢m glad")
     "I can't wait & I'm glad"
     """
-    text = _APOSTROPHE.sub("'", text)
-    return " ".join(html.unescape(html.unescape(_RUN.sub(" ", text))).split())  # some are escaped twice
+    text = _RUN.sub(" ", _APOSTROPHE.sub("'", text))
+    for _ in range(2):  # some are escaped twice
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    return " ".join(text.split())
 
 
 def _rows() -> list[tuple[str, str, float]]:
