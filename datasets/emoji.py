@@ -15,6 +15,7 @@ groups are one group, so that nothing straddles splits. Splits are the same in e
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections import defaultdict
@@ -179,6 +180,7 @@ def _plain(sequence: str) -> str:
     return "-".join(point for point in sequence.split("-") if point != "fe0f")
 
 
+@functools.cache
 def _pixels(path: Path) -> bytes:
     """Return a digest of what is seen on white; colours under full transparency do not matter."""
     try:

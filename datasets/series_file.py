@@ -124,7 +124,7 @@ def _number(table: Table, row: int, column: int) -> np.float32:
         value = float(field)
     except ValueError:
         value = math.nan
-    if not abs(value) <= np.finfo(np.float32).max:
+    if not abs(value) <= float(np.finfo(np.float32).max):
         raise DataError(
             f"'{table.title}', line {table.lines[row]}: column '{table.columns[column]}' is {field[:40]!r}, which is "
             "no finite number; correct it, or name the columns to use with columns."

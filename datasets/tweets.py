@@ -13,6 +13,7 @@ marks form a group; a group is in one split only, and its tweets keep their own 
 from __future__ import annotations
 
 import csv
+import functools
 import html
 import io
 import re
@@ -63,9 +64,8 @@ class Tweets(Dataset):
     def splits(self) -> dict[str, Source]:
         """Return `train`, `valid` and `test`."""
         if self._splits is None:
-            labels = {text: label for text, label in settle(_rows()).items() if near_key(text)}
             shares = {"valid": self.options.valid_fraction, "test": self.options.test_fraction}
-            self._splits = text_splits(labels, self.options.seed, shares, prefix=50)
+            self._splits = text_splits(_labels(), self.options.seed, shares, prefix=50)
         return self._splits
 
 
@@ -79,6 +79,11 @@ def repair(text: str) -> str:
     for _ in range(2):  # some are escaped twice
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), text)
     return " ".join(text.split())
+
+
+@functools.cache
+def _labels() -> dict[str, str]:
+    return {text: label for text, label in settle(_rows()).items() if near_key(text)}
 
 
 def _rows() -> list[tuple[str, str, float]]:
