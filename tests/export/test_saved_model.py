@@ -38,7 +38,7 @@ def test_loads_in_a_process_without_this_package(tmp_path: Path) -> None:
     serving = make_serving()
     write_saved_model(serving, tmp_path / "saved")
     left, right = np.float32([[1, -2, 0.5]]), np.uint8([[3, 200]])
-    expected = serving.function(left=left, right=right)
+    expected = serving.function(left=ops.convert_to_tensor(left), right=ops.convert_to_tensor(right))
     np.savez(
         tmp_path / "arrays.npz", left=left, right=right, **{k: ops.convert_to_numpy(v) for k, v in expected.items()}
     )
