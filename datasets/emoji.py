@@ -9,7 +9,8 @@ groups are one group, so that nothing straddles splits. Splits are the same in e
 - `train`;
 - `test`: groups never seen in training; of a large group at most `max_per_group` pictures are kept, since a few groups
   have up to a hundred (the others are in no split);
-- `variants`: single members of groups of at least four, the rest of which is in training (but for a member in valid);
+- `variants`: an equal share of the members of every group of at least four, the rest of which is in training (but for
+  members in valid);
 - `valid`: both kinds, so that a model that only remembers and one that only guesses both show.
 """
 
@@ -96,7 +97,7 @@ class Emoji(Dataset):
         valid_fraction: float = setting(0.04, low=0.01, high=0.2)
         """Share of the groups, and of the members of large groups, held out for `valid`."""
         max_per_group: int = setting(4, low=1)
-        """Most pictures of one group in a held-out split."""
+        """Most pictures of one group of which training has none."""
 
     def __init__(self, options: Options | None = None) -> None:
         """Keep the options; pictures are read on first use."""
@@ -227,9 +228,8 @@ def _deal(records: list[Record], options: Emoji.Options) -> dict[str, list[Recor
 
 
 def _draw(size: int, share: float, key: str, options: Emoji.Options) -> int:
-    """Return how many of `size` members are held out: `share` of them on average, at most a quarter and the cap."""
-    count = int(size * share + fraction(options.seed, key))
-    return min(count, options.max_per_group, size // 4)
+    """Return how many of `size` members are held out: `share` of them on average, at most a quarter."""
+    return min(int(size * share + fraction(options.seed, key)), size // 4)
 
 
 def _shuffle(rows: list[Record], seed: int, purpose: str = "order") -> list[Record]:
