@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.compiled_model import CompiledModel
 
 from zoo.errors import DataError, ModelFileError
 from zoo.export.bundle import pack_bundle, read_bundle, write_bundle
@@ -85,6 +86,18 @@ def test_stays_a_tflite_file_for_any_other_runtime(name: str) -> None:
     inputs = read_golden(read_bundle(STORED / f"{name}.tflite"))[0][1]
     for key, array in whole.run(inputs).items():
         np.testing.assert_array_equal(array, alone.run(inputs)[key])
+
+
+def test_the_newer_runtime_reads_the_whole_file_too() -> None:
+    """`CompiledModel` is what libLiteRt gives to C, Kotlin and Swift."""
+    path = STORED / "text_attn.tflite"
+    _, inputs, outputs = read_golden(read_bundle(path))[0]
+    model = CompiledModel.from_file(str(path))
+    given, answers = model.create_input_buffers(0), model.create_output_buffers(0)
+    given[0].write(inputs["tokens"].ravel())
+    model.run_by_index(0, given, answers)
+    for name, buffer in zip(model.get_signature_list()["serving_default"]["outputs"], answers, strict=True):
+        np.testing.assert_allclose(buffer.read(outputs[name].size, np.float32), outputs[name].ravel(), atol=1e-5)
 
 
 def test_answers_where_frameworks_cannot_be_imported(tmp_path: Path) -> None:
