@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.backend import import_keras
 from zoo.config import BaseConfig
 from zoo.errors import ModelFileError, ZooError, require, unknown_name
 from zoo.registry import architecture, architectures, find_recipe, recipes
@@ -32,7 +33,7 @@ def build(name: str, *, seed: int | None = None, **overrides: Any) -> keras.Mode
         ConfigError: If a field does not exist or has a bad value.
     """
     config = architecture(name).Config().replace(**overrides)
-    keras = require("keras", extra="tf", purpose="Building a model")
+    keras = import_keras("Building a model")
     if seed is not None:
         keras.utils.set_random_seed(seed)
     return build_from_config(name, config)
@@ -40,7 +41,7 @@ def build(name: str, *, seed: int | None = None, **overrides: Any) -> keras.Mode
 
 def build_from_config(name: str, config: BaseConfig) -> keras.Model:
     """Build a registered architecture from its configuration."""
-    keras = require("keras", extra="tf", purpose="Building a model")
+    keras = import_keras("Building a model")
     model = architecture(name).build(config)
     if model.name != name:
         raise ZooError(f"{name}.build returned a model named '{model.name}'; pass name='{name}' to keras.Model.")
@@ -62,7 +63,7 @@ def compile(model: keras.Model, *, label_smoothing: float = 0.0, optimizer: Any 
     Raises:
         UnknownNameError: If the model's name is not that of a zoo model.
     """
-    keras = require("keras", extra="tf", purpose="Compiling a model")
+    keras = import_keras("Compiling a model")
     task = get_task(architecture(model.name).task)
     model.compile(
         optimizer=optimizer or keras.optimizers.AdamW(1e-3), **task.compile_arguments(label_smoothing=label_smoothing)
@@ -128,7 +129,7 @@ def train(
     """
     architecture(name)
     reference = None if data is None else str(data)
-    require("keras", extra="tf", purpose="Training")
+    import_keras("Training")
     require("grain", extra="tf", purpose="Training")
     from zoo.training.loop import run_plan
     from zoo.training.plan import make_plan

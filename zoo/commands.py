@@ -13,9 +13,9 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from zoo import display
+from zoo.backend import start_backend
 from zoo.config import BaseConfig
 from zoo.errors import ModelFileError, ZooError
-from zoo.quiet import start_backend
 from zoo.training.config import TrainConfig
 
 

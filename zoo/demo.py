@@ -10,9 +10,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from zoo.backend import start_backend
 from zoo.display import evaluation
 from zoo.errors import ZooError
-from zoo.quiet import start_backend
 from zoo.run import new_folder
 
 MODEL, DATA, SPLIT = "caption_attn", "emoji", "variants"

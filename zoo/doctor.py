@@ -7,7 +7,7 @@ import platform
 from importlib import metadata, util
 from typing import Any
 
-from zoo.quiet import start_backend
+from zoo.backend import start_backend
 
 _NEEDS = {
     "train": {"keras": "tf", "grain": "tf", "tensorboard": "tf", "safetensors": "tf"},
@@ -46,10 +46,8 @@ def _backend() -> dict[str, Any]:
     """Return the active Keras backend and its devices."""
     if util.find_spec("keras") is None:
         return {"name": "none: Keras is not installed"}
-    wanted = os.environ.get("KERAS_BACKEND")
-    if util.find_spec("tensorflow") is None and wanted is None:
-        note = "set KERAS_BACKEND=jax" if util.find_spec("jax") else "install the extra tf or jax"
-        return {"name": f"none: TensorFlow is not installed; {note}"}
+    if not any(util.find_spec(name) for name in ("tensorflow", "jax")):
+        return {"name": "none: install the extra tf or jax"}
     start_backend()
     import keras
 

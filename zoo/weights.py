@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.backend import import_keras
 from zoo.errors import ModelFileError, require
 from zoo.files import write_bytes
 
@@ -18,7 +19,7 @@ def save_weights(model: keras.Model, path: Path) -> None:
     Keys are the weight's place in `model.weights` and its name, so they do not depend on automatic layer names.
     """
     safetensors = require("safetensors.numpy", extra="tf", purpose="Saving weights")
-    keras = require("keras", extra="tf", purpose="Saving weights")
+    keras = import_keras("Saving weights")
     arrays = {key: keras.ops.convert_to_numpy(weight) for key, weight in _keyed(model).items()}
     write_bytes(path, safetensors.save(arrays))
 

@@ -109,13 +109,15 @@ def _fit(
     callbacks += [checkpoints, logs, progress]
     try:
         history = model.fit(
-            training_batches(examples, batch_size=batch_size, epochs=train.epochs, seed=train.seed),
+            # An epoch to spare: Keras looks past the last batch and would warn that the input ran out.
+            training_batches(examples, batch_size=batch_size, epochs=train.epochs + 1, seed=train.seed),
             epochs=train.epochs,
             steps_per_epoch=steps,
             validation_data=evaluation_batches(
                 task.examples(validation, run.preprocessor, run.config), batch_size=batch_size
             ),
             callbacks=callbacks,
+            shuffle=False,  # done by the pipeline
             verbose=0,
         )
     finally:

@@ -1,4 +1,4 @@
-"""Start the Keras backend without its start-up chatter on standard error."""
+"""Import Keras: with the backend that is installed, and without its start-up chatter on the command line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib import util
+from types import ModuleType
 
 from zoo.errors import MissingExtraError, require
+
+
+def import_keras(purpose: str) -> ModuleType:
+    """Import Keras. Where only JAX is installed and no backend was chosen, JAX is the backend.
+
+    Args:
+        purpose: What it is needed for, as the subject of the message ("Training").
+
+    Raises:
+        MissingExtraError: If Keras or its backend is not installed.
+    """
+    alone = util.find_spec("tensorflow") is None and util.find_spec("jax") is not None
+    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and alone:
+        os.environ["KERAS_BACKEND"] = "jax"
+    return require("keras", extra="tf", purpose=purpose)
 
 
 @contextlib.contextmanager
@@ -39,7 +56,6 @@ def start_backend() -> None:
         MissingExtraError: If Keras or its backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "keras" in sys.modules:
-        return
-    with hush_stderr():
-        require("keras", extra="tf", purpose="Training, evaluating and exporting").ops.zeros(())
+    if "keras" not in sys.modules:
+        with hush_stderr():
+            import_keras("Training, evaluating and exporting").ops.zeros(())
