@@ -260,16 +260,6 @@ def test_a_long_caption_is_cut_without_an_end() -> None:
     assert inputs["tokens"][0].tolist() == [START, *fitted.encode("a b")]
 
 
-def test_large_groups_weigh_less_in_training_only() -> None:
-    fitted = CaptionPreprocessor.fit(["a"], image_size=(4, 4), vocab_size=20, max_length=2, unit="words")
-    source = [{**record, "group": "four" if i else "one"} for i, record in enumerate(records([("a",)] * 5))]
-    examples = CaptionExamples(source, fitted, balance=0.5)
-    weights = examples.batch(np.arange(5), np.random.default_rng(0))[2]
-    assert weights.dtype == np.float32
-    assert weights.tolist() == [[1.0, 1.0]] + [[0.5, 0.5]] * 4
-    assert (examples.batch(np.arange(5), None)[2] == 1.0).all()
-
-
 def test_a_record_without_caption_is_named() -> None:
     fitted = CaptionPreprocessor.fit(["a"], image_size=(4, 4), vocab_size=20, max_length=3, unit="words")
     with pytest.raises(DataError, match="r1"):

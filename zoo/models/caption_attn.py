@@ -66,9 +66,6 @@ class CaptionAttn(Architecture):
         augment: float = setting(0.5, low=0.0, high=1.0)
         """Strength of the shifts, scaling and brightness changes of training pictures; 0 means none."""
 
-        balance: float = setting(0.5, low=0.0, high=1.0)
-        """How far groups of like pictures are evened out in training: a picture weighs group_size ** -balance."""
-
         def check(self) -> None:
             """Check relations between fields."""
             if self.d_model % self.num_heads or self.d_model % 4:

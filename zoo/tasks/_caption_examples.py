@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,42 +22,35 @@ class CaptionExamples:
     """Pictures with captions as `image`, `tokens` -> next tokens.
 
     In training a picture with several captions gets one of them at random each time (a caption given twice is twice as
-    likely), and the picture is moved, scaled and brightened a little. Records of one group (variants of one thing)
-    weigh less the more they are. Without a random generator it is the first caption, the picture as it is, and equal
-    weights.
+    likely), and the picture is moved, scaled and brightened a little. Without a random generator it is the first
+    caption and the picture as it is.
 
     Args:
         source: Records with `image` and `captions`.
         preprocessor: Fitted.
         augment: Strength of the changes to pictures, 0 to 1.
-        balance: A record weighs `group_size ** -balance` in training; 0 weighs all alike.
 
     Raises:
         DataError: If a picture cannot be read or a record has no caption.
     """
 
-    def __init__(
-        self, source: Source, preprocessor: CaptionPreprocessor, augment: float = 0.0, balance: float = 0.0
-    ) -> None:
+    def __init__(self, source: Source, preprocessor: CaptionPreprocessor, augment: float = 0.0) -> None:
         self._source = source
         self._size = preprocessor.image_size
         self._augment = augment
         length = preprocessor.max_length
-        rows, counts, groups = [], [], []
+        rows, counts = [], []
         for i in range(len(source)):
             captions = source[i]["captions"]
             if not captions:
                 raise DataError(f"The record '{source[i]['id']}' has no caption; give it one or remove it.")
             counts.append(len(captions))
-            groups.append(source[i].get("group", source[i]["id"]))
             for caption in captions:
                 ids = [*preprocessor.encode(caption), END][:length]
                 rows.append(ids + [PADDING] * (length - len(ids)))
         self._targets = np.array(rows, np.int32).reshape(-1, length)
         self._counts = np.array(counts, np.int64)
         self._first = np.cumsum(self._counts) - self._counts
-        members = Counter(groups)
-        self._weights = np.array([members[group] ** -balance for group in groups], np.float32)
         self._images: np.ndarray | None = None
         if len(source) * self._size[0] * self._size[1] * 3 <= _KEPT_BYTES:
             self._images = self._load(np.arange(len(source)))
@@ -73,14 +65,13 @@ class CaptionExamples:
         """Return inputs, targets int32 (B, T) and weights float32 (B, T), 0 at padding."""
         images = self._load(indices) if self._images is None else self._images[indices]
         captions = self._first[indices]
-        weight = np.float32(1.0) if rng is None else self._weights[indices, None]
         if rng is not None:
             captions = captions + (rng.random(len(indices)) * self._counts[indices]).astype(np.int64)
             images = augment_images(images, rng, self._augment)
         targets = self._targets[captions]
         tokens = np.concatenate([np.full((len(targets), 1), START, np.int32), targets[:, :-1]], axis=1)
         tokens[tokens == END] = PADDING  # nothing follows the end
-        return {"image": images, "tokens": tokens}, targets, (targets != PADDING) * weight
+        return {"image": images, "tokens": tokens}, targets, (targets != PADDING).astype(np.float32)
 
     def _load(self, indices: np.ndarray) -> np.ndarray:
         images = np.empty((len(indices), *self._size, 3), np.uint8)

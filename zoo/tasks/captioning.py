@@ -85,7 +85,7 @@ class CaptioningTask(Task):
 
     def examples(self, source: Source, preprocessor: Any, config: Any) -> CaptionExamples:
         """Return pictures with captions; augmented when drawn for training."""
-        return CaptionExamples(source, preprocessor, config.augment, config.balance)
+        return CaptionExamples(source, preprocessor, config.augment)
 
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """Return cross-entropy and the accuracy of the next token."""
