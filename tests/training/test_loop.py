@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,16 +11,12 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.errors import ConfigError, DataError, ModelFileError, TrainingError, ZooError
+from zoo.errors import ConfigError, DataError, ModelFileError, ZooError
 from zoo.files import read_json
 from zoo.registry import architecture
 from zoo.run import Run
 
-SAMPLE = {
-    "text_attn": "a lovely film",
-    "price_attn": None,
-    "caption_attn": None,
-}
+SENTENCE = "a lovely film"
 
 
 def _train(name: str, path: Path, out: Path, **train: object) -> Run:
@@ -48,7 +45,7 @@ def test_a_run_has_everything(text_run: Run) -> None:
 def test_a_stored_run_answers_as_before(text_run: Run) -> None:
     assert text_run.folder is not None
     again = zoo.load(text_run.folder)
-    first, second = (run.predict(SAMPLE["text_attn"]) for run in (text_run, again))
+    first, second = (run.predict(SENTENCE) for run in (text_run, again))
     assert first == second and str(first)
     assert again.config == text_run.config and again.preprocessor.files() == text_run.preprocessor.files()
 
@@ -68,21 +65,22 @@ def test_evaluation_is_stored_with_baselines(text_run: Run) -> None:
 def test_equal_seeds_give_equal_losses(name: str, tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
     path = tiny_data(architecture(name).task)
     losses = []
-    for number, seed in enumerate((3, 3, 4)):
-        run = _train(name, path, tmp_path / str(number), seed=seed, ema=0.9)
+    for number, seed in enumerate((3, 3, 4) if name == "text_attn" else (3, 3)):
+        run = _train(name, path, tmp_path / str(number), seed=seed, ema=0.9, samples=0)
         assert run.folder is not None
         losses.append(read_json(run.folder / "history.json")["epochs"]["loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
-    assert not np.allclose(losses[0], losses[2], rtol=1e-4)
+    assert len(losses) == 2 or not np.allclose(losses[0], losses[2], rtol=1e-4)
 
 
-def test_nan_keeps_the_last_checkpoint_and_the_run_loads(tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
-    path = tiny_data("forecasting")
-    with pytest.raises(TrainingError, match="The loss is"):
-        _train("price_attn", path, tmp_path / "run", epochs=30, learning_rate=10.0, clip_norm=0.0, warmup=0.9)
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    if (tmp_path / "run" / "checkpoints" / "last.safetensors").exists():
-        assert zoo.load(tmp_path / "run").model.count_params()
+def test_a_stopped_run_loads_from_its_best_checkpoint(text_run: Run, tmp_path: Path) -> None:
+    assert text_run.folder is not None
+    shutil.copytree(text_run.folder, tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert zoo.load(tmp_path / "run").predict(SENTENCE) == text_run.predict(SENTENCE)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    with pytest.raises(ModelFileError, match="has no weights"):
+        zoo.load(tmp_path / "run").predict(SENTENCE)
 
 
 def test_bad_requests_are_one_line(tiny_data: Callable[[str], Path], text_run: Run, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def _fit(
 ) -> dict[str, list[float]]:
     assert run.folder is not None
     batch_size = min(train.batch_size, len(examples))
+    held_out = task.examples(validation, run.preprocessor, run.config)
     steps = min(train.steps_per_epoch or len(examples) // batch_size, len(examples) // batch_size)
     model.compile(
         optimizer=make_optimizer(train, steps * train.epochs),
@@ -113,9 +114,9 @@ def _fit(
             training_batches(examples, batch_size=batch_size, epochs=train.epochs + 1, seed=train.seed),
             epochs=train.epochs,
             steps_per_epoch=steps,
-            validation_data=evaluation_batches(
-                task.examples(validation, run.preprocessor, run.config), batch_size=batch_size
-            ),
+            # Repeated, with the number of steps given: Keras warns about an input that ends.
+            validation_data=evaluation_batches(held_out, batch_size=batch_size).repeat(),
+            validation_steps=-(-len(held_out) // batch_size),
             callbacks=callbacks,
             shuffle=False,  # done by the pipeline
             verbose=0,
