@@ -14,10 +14,12 @@ if __name__ != "zoo.layers":
 
 from zoo.layers.additive_attention import AdditiveAttention
 from zoo.layers.attention_pooling import AttentionPooling
+from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
 from zoo.layers.cross_attention import MultiHeadCrossAttention
 from zoo.layers.ngram_embedding import NGramEmbedding
+from zoo.layers.path_dropout import PathDropout
 from zoo.layers.path_head import PathHead
 from zoo.layers.positional_encoding import PositionalEncoding
 from zoo.layers.residual_block import ResidualBlock
@@ -34,12 +36,14 @@ __all__ = [
     "CBAM",
     "AdditiveAttention",
     "AttentionPooling",
+    "ByteDropout",
     "CNNFeatureExtractor",
     "ChannelAttention",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
     "NGramEmbedding",
     "PathHead",
+    "PathDropout",
     "PositionalEncoding",
     "ResidualBlock",
     "RevIN",

@@ -62,6 +62,10 @@ class NGramEmbedding(keras.layers.Layer):
         bag: whether the positions are added up.
         dropout: probability of leaving an n-gram out in training.
         initializer: initial values of the tables.
+        scale: factor on the output. Adam moves every weight about equally far a step; a factor lets a weight reach
+            further in as many steps.
+        penalty: factor of the L2 penalty on the tables. As part of the loss (unlike decoupled decay) it holds weights
+            back that few examples support.
 
     Call arguments:
         tokens: int32 `(batch, length)`, 0 = padding; `length` is static.
@@ -82,6 +86,8 @@ class NGramEmbedding(keras.layers.Layer):
         bag: bool = False,
         dropout: float = 0.0,
         initializer: str = "uniform",
+        scale: float = 1.0,
+        penalty: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -95,6 +101,8 @@ class NGramEmbedding(keras.layers.Layer):
         self.bag = bag
         self.dropout = dropout
         self.initializer = initializer
+        self.scale = scale
+        self.penalty = penalty
         self.drop = keras.layers.Dropout(dropout, name="drop", dtype=self.dtype_policy)
 
     def build(self, tokens_shape: tuple[int | None, ...]) -> None:
@@ -102,7 +110,12 @@ class NGramEmbedding(keras.layers.Layer):
         if tokens_shape[1] is None:
             raise ValueError("NGramEmbedding needs a static length")
         self.tables = [
-            self.add_weight(name=f"table_{order}", shape=(self.buckets, self.dim), initializer=self.initializer)
+            self.add_weight(
+                name=f"table_{order}",
+                shape=(self.buckets, self.dim),
+                initializer=self.initializer,
+                regularizer=keras.regularizers.L2(self.penalty) if self.penalty else None,
+            )
             for order in self.orders
         ]
         self.drop.build((*tokens_shape, len(self.orders)))
@@ -117,6 +130,7 @@ class NGramEmbedding(keras.layers.Layer):
         for i, (table, (bucket, _)) in enumerate(zip(self.tables, hashed, strict=True)):
             vectors = ops.take(ops.convert_to_tensor(table), bucket, axis=0)
             total = total + ops.cast(vectors, self.compute_dtype) * dropped[:, :, i : i + 1]
+        total = total * self.scale
         if not self.bag:
             return total
         count = ops.maximum(ops.sum(keep, axis=(1, 2)), 1.0)
@@ -136,4 +150,6 @@ class NGramEmbedding(keras.layers.Layer):
             "bag": self.bag,
             "dropout": self.dropout,
             "initializer": self.initializer,
+            "scale": self.scale,
+            "penalty": self.penalty,
         }

@@ -44,6 +44,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         }
         for units in (None, 5)
     ],
+    "ByteDropout": [{"config": {"rate": 0.3}, "inputs": (X,), "output_shapes": (X.shape,)}],
     "CBAM": [{"config": {"reduction": 2}, "inputs": (MAP,), "output_shapes": (MAP.shape,)}],
     "CNNFeatureExtractor": [
         {
@@ -108,6 +109,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         }
         for bag, shape in ((False, (2, 6, 5)), (True, (2, 5)))
     ],
+    "PathDropout": [{"config": {"rate": 0.5}, "inputs": (X,), "output_shapes": ((2, 8),)}],
     "PositionalEncoding": [
         {"config": {"kind": "sinusoidal"}, "inputs": (X,), "output_shapes": (X.shape,)},
         {"config": {"kind": "learned", "max_length": 6}, "inputs": (X,), "output_shapes": (X.shape,)},

@@ -3,7 +3,7 @@
     tokens (B, L), some replaced by [MASK] in training
       |-> embeddings + n-gram embeddings -> positions -> encoder blocks -> norm -> attention pooling -> Dense   "deep"
       `-> bag of hashed n-grams, one weight a class                                                             "wide"
-    logits (B, C) = deep + wide
+    logits (B, C) = (deep + wide) / 2; in training at times one of them alone
 
 The deep path is the sentence level of the hierarchical attention network (Yang et al. 2016) on a Transformer encoder;
 the wide path is fastText's bag of hashed n-grams (Joulin et al. 2017), joined as in Cheng et al. 2016. On small corpora
@@ -70,8 +70,12 @@ class TextAttention(Architecture):
         """Rows of the table of each of them."""
         wide_dropout: float = setting(0.3, low=0.0, high=0.9)
         """Probability of leaving an n-gram out of the linear path in training."""
-        branch_dropout: float = setting(0.0, low=0.0, high=0.9)
-        """Probability of leaving one of the two paths out of the sum in training."""
+        wide_scale: float = setting(5.0, low=0.0, high=1000.0)
+        """Factor on the linear path, so that frequent n-grams learn fast enough."""
+        wide_penalty: float = setting(2e-4, low=0.0, high=10.0)
+        """L2 penalty on the linear path's weights: what keeps rare n-grams small."""
+        path_dropout: float = setting(0.5, low=0.0, high=1.0)
+        """Probability that an example trains one of the two paths alone."""
         balance: float = setting(0.5, low=0.0, high=1.0)
         """How far rare classes count more in training: 0 not at all, 1 as much in total as frequent ones."""
 
@@ -132,19 +136,14 @@ class TextAttention(Architecture):
                 config.wide_buckets,
                 config.wide_ngrams,
                 bag=True,
+                scale=config.wide_scale,
+                penalty=config.wide_penalty,
                 dropout=config.wide_dropout,
                 initializer="zeros",
                 dtype="float32",
                 name="wide",
             )
             paths.append(wide(seen))
-        if len(paths) > 1 and config.branch_dropout:
-            both = ops.stack(paths, axis=1)
-            drop = keras.layers.Dropout(
-                config.branch_dropout, noise_shape=(None, 2, 1), dtype="float32", name="branch_dropout"
-            )
-            logits = ops.sum(drop(both), axis=1)
-        else:
-            logits = ops.sum(ops.stack(paths, axis=1), axis=1)
+        logits = layers.PathDropout(config.path_dropout, dtype="float32", name="path_dropout")(ops.stack(paths, axis=1))
         logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
         return keras.Model({"tokens": tokens}, {"logits": logits}, name="text_attn")

@@ -10,8 +10,7 @@ The steps are few and explicit, so that a client in another language can repeat 
    - letters, marks and numbers (L*, M*, N*) continue a word, except that every Han ideograph is a word of its
      own;
    - any other character (punctuation, symbols, emoji) is a word of its own.
-   A stretch of non-space characters that starts with `http://`, `https://` or `www.` is the word `[URL]`; `@` followed
-   by ASCII letters, digits or `_` is the word `[USER]`.
+   A stretch of non-space characters that starts with `http://`, `https://` or `www.` is the word `[URL]`.
 4. In a word, a character that is repeated more than twice in a row is kept twice ("soooo" -> "soo"); of equal
    one-character words in a row that are neither letters, marks nor numbers ("!!!!") two are kept.
 5. Cut every word into pieces, longest piece of the vocabulary first (WordPiece; pieces inside a word start with `##`).
@@ -35,13 +34,13 @@ from zoo.errors import DataError, require
 from zoo.preprocess._base import Preprocessor
 from zoo.results import Classification
 
-SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[URL]", "[USER]")
+SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[URL]")
 PAD, UNK, MASK = 0, 1, 2
 ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&nbsp;", " "), ("&amp;", "&"))
 FORMAT_VERSION = 1
 
 _HAN = ((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x323AF))
-_MARKERS = re.compile(r"(?:https?://|www\.)\S+|@[a-z0-9_]+")
+_LINKS = re.compile(r"(?:https?://|www\.)\S+")
 _REPEATS = re.compile(r"(.)\1{2,}")
 _LONGEST_WORD = 64
 _SPACE, _WORD, _SINGLE, _NOTHING, _HAN_CHARACTER = range(5)
@@ -51,7 +50,7 @@ class TextPreprocessor(Preprocessor):
     """WordPiece over words, single Han characters and single symbols.
 
     Attributes:
-        vocabulary: Token of every id; ids 0 to 4 are `SPECIAL`.
+        vocabulary: Token of every id; ids 0 to 3 are `SPECIAL`.
         class_names: Names of the classes, in class order.
         max_length: Number of ids a text becomes.
         head: How many of them are from the start of a text that is too long; the rest are from its end.
@@ -233,16 +232,16 @@ def split_words(text: str, limit: int) -> list[str]:
     text = unicodedata.normalize("NFKC", text).lower()
     words: list[str] = []
     end = 0
-    for match in _MARKERS.finditer(text):
+    for match in _LINKS.finditer(text):
         _split_plain(text[end : match.start()], words)
-        words.append("[USER]" if match.group().startswith("@") else "[URL]")
+        words.append("[URL]")
         end = match.end()
     _split_plain(text[end:], words)
     return words
 
 
 def _split_plain(text: str, words: list[str]) -> None:
-    """Append the words of a text without markers to `words`."""
+    """Append the words of a text without links to `words`."""
     current: list[str] = []
     for character in text:
         kind = _KINDS.get(character)
