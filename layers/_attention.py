@@ -84,7 +84,7 @@ def dot_product_attention(
     key: Tensor,
     value: Tensor,
     mask: Tensor | None,
-    dropout: keras.layers.Dropout | None = None,
+    dropout: keras.layers.Layer | None = None,
     training: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention (Vaswani et al. 2017, equation 1).

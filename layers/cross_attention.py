@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from zoo.layers._attention import check_built, check_heads, dot_product_attention, merge_heads, split_heads
+from zoo.layers.byte_dropout import ByteDropout
 
 Tensor = Any
 
@@ -54,9 +55,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         self.query = keras.layers.Dense(d_model, name="query", dtype=self.dtype_policy)
         self.key_value = keras.layers.Dense(2 * d_model, name="key_value", dtype=self.dtype_policy)
         self.out = keras.layers.Dense(d_model, name="out", dtype=self.dtype_policy)
-        self.score_dropout = (
-            keras.layers.Dropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
-        )
+        self.score_dropout = ByteDropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape: tuple[int | None, ...], memory_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for `x` `(batch, queries, d_model)` and the memory `(batch, keys, memory_dim)`."""

@@ -15,6 +15,7 @@ from zoo.layers._attention import (
     split_heads,
     static_or_dynamic,
 )
+from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.rotary import apply_rotary
 
 Tensor = Any
@@ -83,9 +84,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.supports_masking = True
         self.qkv = keras.layers.Dense(3 * d_model, name="qkv", dtype=self.dtype_policy)
         self.out = keras.layers.Dense(d_model, name="out", dtype=self.dtype_policy)
-        self.score_dropout = (
-            keras.layers.Dropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
-        )
+        self.score_dropout = ByteDropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs `(batch, length, d_model)`."""

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from zoo.layers._attention import check_built
+from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.positional_encoding import PositionalEncoding
 from zoo.layers.transformer_decoder_block import TransformerDecoderBlock
 
@@ -80,7 +81,7 @@ class TransformerDecoder(keras.layers.Layer):
         self.tie_embeddings = tie_embeddings
         policy = self.dtype_policy
         self.positions = PositionalEncoding("learned", max_length, name="positions", dtype=policy)
-        self.embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout", dtype=policy)
+        self.embedding_dropout = ByteDropout(dropout, name="embedding_dropout", dtype=policy)
         self.blocks = [
             TransformerDecoderBlock(d_model, num_heads, mlp_dim, dropout, name=f"block_{index}", dtype=policy)
             for index in range(num_layers)

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from zoo.layers._attention import check_built
+from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.cross_attention import MultiHeadCrossAttention
 from zoo.layers.self_attention import MultiHeadSelfAttention
 
@@ -79,9 +80,9 @@ class TransformerDecoderBlock(keras.layers.Layer):
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="mlp_norm", dtype=policy)
         self.mlp_hidden = keras.layers.Dense(mlp_dim, activation=activation, name="mlp_hidden", dtype=policy)
         self.mlp_out = keras.layers.Dense(d_model, name="mlp_out", dtype=policy)
-        self.self_dropout = keras.layers.Dropout(dropout, name="self_dropout", dtype=policy)
-        self.cross_dropout = keras.layers.Dropout(dropout, name="cross_dropout", dtype=policy)
-        self.mlp_dropout = keras.layers.Dropout(dropout, name="mlp_dropout", dtype=policy)
+        self.self_dropout = ByteDropout(dropout, name="self_dropout", dtype=policy)
+        self.cross_dropout = ByteDropout(dropout, name="cross_dropout", dtype=policy)
+        self.mlp_dropout = ByteDropout(dropout, name="mlp_dropout", dtype=policy)
 
     def build(self, x_shape: tuple[int | None, ...], memory_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for `x` `(batch, length, d_model)` and the memory `(batch, keys, memory_dim)`."""

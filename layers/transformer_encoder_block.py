@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.self_attention import MultiHeadSelfAttention
 
 Tensor = Any
@@ -73,8 +74,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
         self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="mlp_norm", dtype=policy)
         self.mlp_hidden = keras.layers.Dense(mlp_dim, activation=activation, name="mlp_hidden", dtype=policy)
         self.mlp_out = keras.layers.Dense(d_model, name="mlp_out", dtype=policy)
-        self.attention_dropout = keras.layers.Dropout(dropout, name="attention_dropout", dtype=policy)
-        self.mlp_dropout = keras.layers.Dropout(dropout, name="mlp_dropout", dtype=policy)
+        self.attention_dropout = ByteDropout(dropout, name="attention_dropout", dtype=policy)
+        self.mlp_dropout = ByteDropout(dropout, name="mlp_dropout", dtype=policy)
 
     def build(self, x_shape: tuple[int | None, ...]) -> None:
         """Creates the weights for inputs `(batch, length, d_model)`."""
