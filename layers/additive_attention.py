@@ -48,7 +48,7 @@ class AdditiveAttention(keras.layers.Layer):
         self.value_projection = keras.layers.Dense(units, use_bias=False, name="value", dtype=self.dtype_policy)
         self.energy = keras.layers.Dense(1, use_bias=False, name="energy", dtype=self.dtype_policy)
 
-    def build(self, query_shape: tuple[int | None, ...], values_shape: tuple[int | None, ...]) -> None:
+    def build(self, query_shape: tuple[Any, ...], values_shape: tuple[Any, ...]) -> None:
         """Creates the weights for the query's and the values' widths."""
         self.query_projection.build(query_shape)
         self.value_projection.build(values_shape)

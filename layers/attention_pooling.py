@@ -43,7 +43,7 @@ class AttentionPooling(keras.layers.Layer):
         self.units = units
         self.supports_masking = True
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs `(batch, length, dim)`."""
         units = self.units or x_shape[-1]
         self.hidden = keras.layers.Dense(units, activation="tanh", name="hidden", dtype=self.dtype_policy)

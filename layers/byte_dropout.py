@@ -61,7 +61,7 @@ class ByteDropout(keras.layers.Layer):
         kept = ops.view(words, "uint8")[..., :last] >= threshold
         return x * (ops.cast(kept, x.dtype) * (256 / (256 - threshold)))
 
-    def compute_output_shape(self, x_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, x_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the input."""
         return x_shape
 

@@ -42,7 +42,7 @@ class ChannelAttention(keras.layers.Layer):
         self.reduction = reduction
         self.use_max = use_max
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the shared network for maps `(batch, rows, columns, channels)`."""
         channels = x_shape[-1]
         hidden = max(4, channels // self.reduction)
@@ -88,7 +88,7 @@ class SpatialAttention(keras.layers.Layer):
             1, kernel_size, padding="same", activation="sigmoid", name="conv", dtype=self.dtype_policy
         )
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the filter for maps `(batch, rows, columns, channels)`."""
         self.conv.build((*x_shape[:-1], 2))
 
@@ -127,7 +127,7 @@ class CBAM(keras.layers.Layer):
         self.channel = ChannelAttention(reduction, name="channel", dtype=self.dtype_policy)
         self.spatial = SpatialAttention(kernel_size, name="spatial", dtype=self.dtype_policy)
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates both parts for maps `(batch, rows, columns, channels)`."""
         self.channel.build(x_shape)
         self.spatial.build(x_shape)

@@ -92,7 +92,7 @@ class CNNFeatureExtractor(keras.layers.Layer):
         self.projection = keras.layers.Dense(d_model, name="projection", dtype=policy) if d_model else None
         self.output_dropout = keras.layers.Dropout(dropout, name="output_dropout", dtype=policy)
 
-    def build(self, images_shape: tuple[int | None, ...]) -> None:
+    def build(self, images_shape: tuple[Any, ...]) -> None:
         """Creates the weights for images `(batch, height, width, channels)`."""
         self.stem.build(images_shape)
         shape = self.stem.compute_output_shape(images_shape)

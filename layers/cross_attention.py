@@ -57,7 +57,7 @@ class MultiHeadCrossAttention(keras.layers.Layer):
         self.out = keras.layers.Dense(d_model, name="out", dtype=self.dtype_policy)
         self.score_dropout = ByteDropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
 
-    def build(self, x_shape: tuple[int | None, ...], memory_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...], memory_shape: tuple[Any, ...]) -> None:
         """Creates the weights for `x` `(batch, queries, d_model)` and the memory `(batch, keys, memory_dim)`."""
         self.query.build(x_shape)
         self.key_value.build(memory_shape)

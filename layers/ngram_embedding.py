@@ -105,7 +105,7 @@ class NGramEmbedding(keras.layers.Layer):
         self.penalty = penalty
         self.drop = keras.layers.Dropout(dropout, name="drop", dtype=self.dtype_policy)
 
-    def build(self, tokens_shape: tuple[int | None, ...]) -> None:
+    def build(self, tokens_shape: tuple[Any, ...]) -> None:
         """Creates one table an order for inputs `(batch, length)`."""
         if tokens_shape[1] is None:
             raise ValueError("NGramEmbedding needs a static length")
@@ -136,7 +136,7 @@ class NGramEmbedding(keras.layers.Layer):
         count = ops.maximum(ops.sum(keep, axis=(1, 2)), 1.0)
         return ops.sum(total, axis=1) / ops.expand_dims(ops.sqrt(count), -1)
 
-    def compute_output_shape(self, tokens_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, tokens_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """`(batch, dim)` with `bag`, else `(batch, length, dim)`."""
         return (tokens_shape[0], self.dim) if self.bag else (*tokens_shape, self.dim)
 

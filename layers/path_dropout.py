@@ -54,7 +54,7 @@ class PathDropout(keras.layers.Layer):
         shares = single * chosen + (1.0 - single) / count
         return ops.sum(x * ops.expand_dims(shares, -1), axis=1)
 
-    def compute_output_shape(self, x_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, x_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of one path."""
         return (x_shape[0], x_shape[2])
 

@@ -67,11 +67,11 @@ class PathHead(keras.layers.Layer):
 
     def build(
         self,
-        summary_shape: tuple[int | None, ...],
-        features_shape: tuple[int | None, ...],
-        volatilities_shape: tuple[int | None, ...],
-        last_shape: tuple[int | None, ...] | None = None,
-        scale_shape: tuple[int | None, ...] | None = None,
+        summary_shape: tuple[Any, ...],
+        features_shape: tuple[Any, ...],
+        volatilities_shape: tuple[Any, ...],
+        last_shape: tuple[Any, ...] | None = None,
+        scale_shape: tuple[Any, ...] | None = None,
     ) -> None:
         """Creates the weights, all zero, for summaries `(batch, dim)`."""
         if self.lags > (features_shape[1] or self.lags):
@@ -90,7 +90,7 @@ class PathHead(keras.layers.Layer):
     def _zeros(self, name: str, dim: int | None, width: int) -> tuple[Any, Any]:
         return self._zero(f"{name}_kernel", (dim, width)), self._zero(f"{name}_bias", (width,))
 
-    def _zero(self, name: str, shape: tuple[int | None, ...]) -> Any:
+    def _zero(self, name: str, shape: tuple[Any, ...]) -> Any:
         return self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False)
 
     def call(

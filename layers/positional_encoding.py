@@ -60,7 +60,7 @@ class PositionalEncoding(keras.layers.Layer):
         self.max_length = max_length
         self.supports_masking = True
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the learned tables for inputs of this shape."""
         rank = 4 if self.kind.endswith("2d") else 3
         if len(x_shape) != rank:

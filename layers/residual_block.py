@@ -50,7 +50,7 @@ class ResidualBlock(keras.layers.Layer):
         self.attention = attention
         self.activation = activation
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the weights for maps `(batch, rows, columns, channels)`."""
         policy = self.dtype_policy
         self.conv_1 = _conv(self.filters, 3, self.stride, "conv_1", policy)

@@ -39,7 +39,7 @@ class RevIN(keras.layers.Layer):
         self.affine = affine
         self.epsilon = epsilon
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates one scale and one shift a feature."""
         if self.affine:
             self.gamma = self.add_weight(name="gamma", shape=(x_shape[-1],), initializer="ones", autocast=False)

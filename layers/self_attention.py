@@ -86,7 +86,7 @@ class MultiHeadSelfAttention(keras.layers.Layer):
         self.out = keras.layers.Dense(d_model, name="out", dtype=self.dtype_policy)
         self.score_dropout = ByteDropout(dropout, name="score_dropout", dtype=self.dtype_policy) if dropout else None
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs `(batch, length, d_model)`."""
         self.qkv.build(x_shape)
         self.out.build((*x_shape[:-1], self.d_model))

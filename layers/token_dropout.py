@@ -51,7 +51,7 @@ class TokenDropout(keras.layers.Layer):
         replaced = ops.logical_and(draws < self.rate, ops.not_equal(tokens, 0))
         return ops.where(replaced, ops.full_like(tokens, self.replacement), tokens)
 
-    def compute_output_shape(self, tokens_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, tokens_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """The shape of the input."""
         return tokens_shape
 

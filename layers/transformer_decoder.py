@@ -88,7 +88,7 @@ class TransformerDecoder(keras.layers.Layer):
         ]
         self.final_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="final_norm", dtype=policy)
 
-    def build(self, tokens_shape: tuple[int | None, ...], memory_shape: tuple[int | None, ...]) -> None:
+    def build(self, tokens_shape: tuple[Any, ...], memory_shape: tuple[Any, ...]) -> None:
         """Creates the weights for tokens `(batch, length)` and the memory `(batch, keys, memory_dim)`."""
         x_shape = (*tokens_shape, self.d_model)
         # The tables stay float32 in use: the head's logits are float32 under mixed precision too.

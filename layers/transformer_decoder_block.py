@@ -84,7 +84,7 @@ class TransformerDecoderBlock(keras.layers.Layer):
         self.cross_dropout = ByteDropout(dropout, name="cross_dropout", dtype=policy)
         self.mlp_dropout = ByteDropout(dropout, name="mlp_dropout", dtype=policy)
 
-    def build(self, x_shape: tuple[int | None, ...], memory_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...], memory_shape: tuple[Any, ...]) -> None:
         """Creates the weights for `x` `(batch, length, d_model)` and the memory `(batch, keys, memory_dim)`."""
         for layer in (self.self_norm, self.self_attention, self.cross_norm, self.mlp_norm, self.mlp_hidden):
             layer.build(x_shape)

@@ -77,7 +77,7 @@ class TransformerEncoderBlock(keras.layers.Layer):
         self.attention_dropout = ByteDropout(dropout, name="attention_dropout", dtype=policy)
         self.mlp_dropout = ByteDropout(dropout, name="mlp_dropout", dtype=policy)
 
-    def build(self, x_shape: tuple[int | None, ...]) -> None:
+    def build(self, x_shape: tuple[Any, ...]) -> None:
         """Creates the weights for inputs `(batch, length, d_model)`."""
         for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp_hidden):
             layer.build(x_shape)

@@ -80,7 +80,7 @@ class WindowFeatures(keras.layers.Layer):
         self.limit = limit
         self.normalise = RevIN(affine=False, epsilon=1e-8, name="normalise", dtype="float32")
 
-    def build(self, window_shape: tuple[int | None, ...]) -> None:
+    def build(self, window_shape: tuple[Any, ...]) -> None:
         """Sorts the columns of inputs `(batch, window, columns)` into their kinds."""
         columns = range(window_shape[-1])
         for position in (self.target, *self.price_columns, *self.log_columns):
