@@ -32,7 +32,7 @@ def tiny() -> tuple[keras.Model, CaptionAttn.Config]:
 def test_default_model_fits_its_budget_and_sees_a_grid() -> None:
     model = zoo.build("caption_attn")
     assert model.count_params() <= 1_500_000
-    assert model.get_layer("encoder").output_shape == (None, 5, 5, 128)
+    assert model.get_layer("encoder").output_shape == (None, 9, 9, 128)
 
 
 def test_a_later_token_changes_nothing_before_it(tiny: tuple[keras.Model, CaptionAttn.Config]) -> None:

@@ -51,11 +51,11 @@ class CaptionAttn(Architecture):
         """Decoder blocks."""
         mlp_dim: int = setting(512, low=8, high=16_384)
         """Width of the decoder's hidden layers."""
-        filters: tuple[int, ...] = setting((32, 64, 128), low=4, high=2048)
+        filters: tuple[int, ...] = setting((16, 64, 128), low=4, high=2048)
         """Channels of the encoder's stages."""
         blocks: tuple[int, ...] = setting((1, 1, 1), low=1, high=64)
         """Residual blocks of the encoder's stages."""
-        strides: tuple[int, ...] = setting((2, 2, 2), low=1, high=4)
+        strides: tuple[int, ...] = setting((2, 2, 1), low=1, high=4)
         """Strides of the encoder's stages."""
         stem_stride: int = setting(2, low=1, high=4)
         """Stride of the encoder's first convolution."""
