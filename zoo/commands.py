@@ -13,7 +13,7 @@ from typing import Any, Literal
 from tyro.conf import Positional
 
 from zoo import display
-from zoo.backend import start_backend
+from zoo.backend import hush_stderr, start_backend
 from zoo.config import BaseConfig
 from zoo.errors import ModelFileError, ZooError
 from zoo.training.config import TrainConfig
@@ -319,7 +319,8 @@ def _predictor(reference: str) -> Any:
     if path.is_file() or path.suffix == ".tflite":
         from zoo.export.runtime import Edge
 
-        return Edge(path)
+        with hush_stderr():  # LiteRT says which delegate it made
+            return Edge(path)
     from zoo.api import load
 
     start_backend()
