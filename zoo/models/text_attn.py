@@ -58,7 +58,7 @@ class TextAttention(Architecture):
         """Dropout of the embedded tokens."""
         pooled_dropout: float = setting(0.3, low=0.0, high=0.9)
         """Dropout before the last layer."""
-        token_dropout: float = setting(0.1, low=0.0, high=0.9)
+        token_dropout: float = setting(0.15, low=0.0, high=0.9)
         """Probability of replacing a token by [MASK] in training."""
         deep_ngrams: tuple[int, ...] = setting((2,), low=2, high=8)
         """Lengths of the n-grams whose embeddings are added to the tokens'; empty for none."""
@@ -68,9 +68,9 @@ class TextAttention(Architecture):
         """Lengths of the n-grams of the linear path; empty for no linear path."""
         wide_buckets: int = setting(40_000, low=1, high=131_071)
         """Rows of the table of each of them."""
-        wide_dropout: float = setting(0.3, low=0.0, high=0.9)
+        wide_dropout: float = setting(0.1, low=0.0, high=0.9)
         """Probability of leaving an n-gram out of the linear path in training."""
-        wide_scale: float = setting(5.0, low=0.0, high=1000.0)
+        wide_scale: float = setting(10.0, low=0.0, high=1000.0)
         """Factor on the linear path, so that frequent n-grams learn fast enough."""
         wide_penalty: float = setting(2e-4, low=0.0, high=10.0)
         """L2 penalty on the linear path's weights: what keeps rare n-grams small."""
