@@ -53,7 +53,7 @@ def test_by_hand() -> None:
     weights = {variable.name: RNG.normal(0, 0.3, variable.shape) for variable in head.weights}
     head.set_weights([weights[variable.name] for variable in head.weights])
     mean, quantiles = run(head)
-    x = SUMMARY / np.sqrt(6)
+    x = SUMMARY / 6
     m = x @ weights["mean_kernel"] + weights["mean_bias"] + FEATURES[:, -3:, 0] @ weights["mean_lags"]
     g = x @ weights["spread_kernel"] + weights["spread_bias"] + VOLATILITIES @ weights["spread_volatilities"]
     m, g = 5 * np.tanh(m / 5), 2 * np.tanh(g / 2)
