@@ -66,6 +66,7 @@ class NGramEmbedding(keras.layers.Layer):
             further in as many steps.
         penalty: factor of the L2 penalty on the tables. As part of the loss (unlike decoupled decay) it holds weights
             back that few examples support.
+        vocab_size: rows of the table of order 1, so that every token has its own; None gives it `buckets` rows too.
 
     Call arguments:
         tokens: int32 `(batch, length)`, 0 = padding; `length` is static.
@@ -88,6 +89,7 @@ class NGramEmbedding(keras.layers.Layer):
         initializer: str = "uniform",
         scale: float = 1.0,
         penalty: float = 0.0,
+        vocab_size: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,6 +105,7 @@ class NGramEmbedding(keras.layers.Layer):
         self.initializer = initializer
         self.scale = scale
         self.penalty = penalty
+        self.vocab_size = vocab_size
         self.drop = keras.layers.Dropout(dropout, name="drop", dtype=self.dtype_policy)
 
     def build(self, tokens_shape: tuple[Any, ...]) -> None:
@@ -112,7 +115,7 @@ class NGramEmbedding(keras.layers.Layer):
         self.tables = [
             self.add_weight(
                 name=f"table_{order}",
-                shape=(self.buckets, self.dim),
+                shape=(self._rows(order), self.dim),
                 initializer=self.initializer,
                 regularizer=keras.regularizers.L2(self.penalty) if self.penalty else None,
             )
@@ -123,7 +126,7 @@ class NGramEmbedding(keras.layers.Layer):
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """See the class."""
         tokens = ops.cast(tokens, "int32")
-        hashed = [hash_ngrams(tokens, order, self.buckets) for order in self.orders]
+        hashed = [hash_ngrams(tokens, order, self._rows(order)) for order in self.orders]
         keep = ops.stack([ops.cast(whole, self.compute_dtype) for _, whole in hashed], axis=-1)
         dropped = self.drop(keep, training=training)
         total = 0.0
@@ -135,6 +138,10 @@ class NGramEmbedding(keras.layers.Layer):
             return total
         count = ops.maximum(ops.sum(keep, axis=(1, 2)), 1.0)
         return ops.sum(total, axis=1) / ops.expand_dims(ops.sqrt(count), -1)
+
+    def _rows(self, order: int) -> int:
+        """The number of rows of the table of an order."""
+        return self.vocab_size if order == 1 and self.vocab_size else self.buckets
 
     def compute_output_shape(self, tokens_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """`(batch, dim)` with `bag`, else `(batch, length, dim)`."""
@@ -152,4 +159,5 @@ class NGramEmbedding(keras.layers.Layer):
             "initializer": self.initializer,
             "scale": self.scale,
             "penalty": self.penalty,
+            "vocab_size": self.vocab_size,
         }

@@ -99,3 +99,10 @@ def test_path_dropout_gives_one_path_or_the_mean() -> None:
 def test_bad_arguments_are_named(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
+
+
+def test_single_tokens_can_have_rows_of_their_own() -> None:
+    layer = NGramEmbedding(1, buckets=2, orders=(1, 2), vocab_size=10)
+    layer(TOKENS[1:])
+    layer.set_weights([np.arange(10, dtype="float32")[:, None], np.zeros((2, 1), "float32")])
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer(TOKENS[1:]))[0, :, 0], [3, 0, 0, 0])

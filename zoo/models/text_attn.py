@@ -66,8 +66,8 @@ class TextAttention(Architecture):
         """Rows of the table of each of them."""
         wide_ngrams: tuple[int, ...] = setting((1, 2, 3), low=1, high=8)
         """Lengths of the n-grams of the linear path; empty for no linear path."""
-        wide_buckets: int = setting(40_000, low=1, high=131_071)
-        """Rows of the table of each of them."""
+        wide_buckets: int = setting(65_536, low=1, high=131_071)
+        """Rows of the table of each of them; single tokens have vocab_size rows."""
         wide_dropout: float = setting(0.1, low=0.0, high=0.9)
         """Probability of leaving an n-gram out of the linear path in training."""
         wide_scale: float = setting(10.0, low=0.0, high=1000.0)
@@ -138,6 +138,7 @@ class TextAttention(Architecture):
                 bag=True,
                 scale=config.wide_scale,
                 penalty=config.wide_penalty,
+                vocab_size=min(config.vocab_size, 131_071),
                 dropout=config.wide_dropout,
                 initializer="zeros",
                 dtype="float32",

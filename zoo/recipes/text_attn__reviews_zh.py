@@ -24,7 +24,7 @@ RECIPE = Recipe(
         "head_fraction": 0.5,
         "num_layers": 1,
         "token_dropout": 0.1,
-        "wide_buckets": 90_000,
+        "wide_buckets": 131_071,
         "wide_scale": 15.0,
         "wide_penalty": 1e-4,
     },

@@ -5,8 +5,8 @@ Paper: Yang et al. 2016 (attention pooling), Joulin et al. 2017 (hashed n-grams)
     zoo train text_attn --data tweets
     python benchmarks/text_seeds.py tweets
 
-The linear path must learn fast (`wide_scale` 10 and `wide_dropout` 0.1, with the moving average of the weights: macro-F1
-on the validation split .740; 5 and 0.3 without the average: .726), and each path must be good alone (`path_dropout`).
+The linear path must learn fast (`wide_scale` 10 and `wide_dropout` 0.1 with the moving average of the weights:
+macro-F1 on the validation split .740; 5 and 0.3 without: .726), and each path must be good alone (`path_dropout`).
 """
 
 from __future__ import annotations
