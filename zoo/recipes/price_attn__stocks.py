@@ -1,4 +1,23 @@
-"""placeholder."""
+"""`price_attn` on `stocks`: closes of Apple, Google, IBM and Microsoft five days ahead.
+
+Paper: the architecture follows Qin et al. 2017; the scoring of quantiles Koenker and Bassett 1978.
+Train 2000 to mid 2009, validate to the end of 2010, test 2011 to March 2013 (1,900 windows), with a gap of one window of
+64 days before validation and test.
+
+Expected on the test split, seeds 0 and 1 (persistence and EWMA volatility, decay 0.94, beside):
+
+| | model | EWMA | EWMA, calibrated on train |
+|---|---|---|---|
+| pinball loss, mean over tickers in dollars | 2.510, 2.509 | 2.532 | 2.524 |
+| coverage of the 80% band | 78.7%, 78.1% | 79.9% | 78.1% |
+| largest RMSE of a ticker / persistence's | 1.0009, 1.0026 | 1 | 1 |
+
+There is no skill in the mean, and none is claimed: the gain lies in the width of the bands. The shrinking of the mean
+towards the last price keeps it from inventing patterns; `benchmarks/planted_signal.py` shows that it still finds one
+where there is one.
+
+    zoo train price_attn --data stocks
+"""
 
 from __future__ import annotations
 
@@ -8,8 +27,8 @@ RECIPE = Recipe(
     architecture="price_attn",
     data="stocks",
     title="daily closes of four stocks, five days ahead",
-    cost="2 min on 1 core",
-    expected={},
+    cost="1 min on 1 core",
+    expected={"pinball": 2.51, "rmse_ratio": 1.0, "coverage": 0.784},
     model={"dropout": 0.3, "d_model": 32},
     train={"epochs": 5, "batch_size": 128, "learning_rate": 4e-3, "weight_decay": 0.3},
     quick_train={"epochs": 2},
