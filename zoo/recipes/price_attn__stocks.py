@@ -1,8 +1,8 @@
 """`price_attn` on `stocks`: closes of Apple, Google, IBM and Microsoft five days ahead.
 
 Paper: the architecture follows Qin et al. 2017; the scoring of quantiles Koenker and Bassett 1978.
-Train 2000 to mid 2009, validate to the end of 2010, test 2011 to March 2013 (1,900 windows), with a gap of one window of
-64 days before validation and test.
+Train 2000 to mid 2009, validate to the end of 2010, test 2011 to March 2013 (1,900 windows), with a gap of one window
+of 64 days before validation and test.
 
 Expected on the test split, seeds 0 and 1 (persistence and EWMA volatility, decay 0.94, beside):
 
