@@ -143,7 +143,7 @@ def _date(cell: Any) -> Any:
     if isinstance(cell, str):
         return parse_date(cell)
     if isinstance(cell, (datetime.date, np.datetime64)):
-        value = np.datetime64(cell, "s")
+        value: Any = np.array(cell, "datetime64[s]")[()]
         return None if np.isnat(value) else value
     return None
 

@@ -259,7 +259,7 @@ class SeriesPreprocessor(Preprocessor):
                 factors = columns.numbers(SPLIT_NAME, self.window)
         names = names[-self.window :]
         _check_finite(table, self.columns, lambda row: names[row])
-        bad = np.argwhere(table[:, self.price_columns] <= 0) if self.log_prices else ()
+        bad = np.argwhere((table[:, self.price_columns] <= 0) & self.log_prices)
         if len(bad):
             row, column = int(bad[0][0]), self.price_columns[int(bad[0][1])]
             raise DataError(

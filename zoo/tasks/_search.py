@@ -58,7 +58,8 @@ def greedy_search(decoder: Any, memory: Tensor, *, max_length: int) -> Found:
     def step(position: Tensor, last: Tensor, alive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tokens, total, steps, attention, *cache = rest
         log_probs, cache, weights = _step(decoder, last, position, tuple(cache))
-        token = ops.cast(ops.argmax(log_probs, axis=-1), "int32")
+        # Not argmax: Keras's needs a bitwise operator that LiteRT does not have.
+        token = ops.cast(ops.squeeze(ops.top_k(log_probs, 1)[1], -1), "int32")
         total = total + alive * ops.max(log_probs, axis=-1)
         steps = steps + alive
         alive = alive * _is_not_end(token)
@@ -125,7 +126,7 @@ def beam_search(decoder: Any, memory: Tensor, *, max_length: int, width: int, le
 
     _, _, alive, tokens, total, steps, attention, *_ = ops.while_loop(goes_on, step, state)
     ranked = ops.reshape(total / ops.power(ops.maximum(steps, 1.0), length_penalty), (batch, width))
-    best = ops.cast(ops.argmax(ranked, axis=-1), "int32") + ops.reshape(first_rows, (batch,))
+    best = ops.cast(ops.squeeze(ops.top_k(ranked, 1)[1], -1), "int32") + ops.reshape(first_rows, (batch,))
     tokens, alive, total, steps, attention = (
         ops.take(kept, best, axis=0) for kept in (tokens, alive, total, steps, attention)
     )

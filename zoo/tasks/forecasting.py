@@ -81,7 +81,7 @@ def _targets(window: np.ndarray, future: np.ndarray, preprocessor: SeriesPreproc
     unit = scale[:, None] * np.sqrt(np.arange(1, preprocessor.horizon + 1))
     last = np.broadcast_to(known[:, -1:], future.shape)
     mean = np.stack([future, unit, last], axis=-1).astype(np.float32)
-    levels = np.broadcast_to(np.float32(preprocessor.levels), (*future.shape, len(preprocessor.levels)))
+    levels = np.broadcast_to(np.asarray(preprocessor.levels, np.float32), (*future.shape, len(preprocessor.levels)))
     return {"mean": mean, "quantiles": np.concatenate([mean, levels], axis=-1)}
 
 
@@ -279,7 +279,7 @@ class ForecastingTask(Task):
         preprocessor: Any,
     ) -> list[Path]:
         """See `Task`: the last forecast of up to six series."""
-        paths = []
+        paths: list[Path] = []
         for name, row in list(_last_rows(requests).items())[:6]:
             safe = "".join(char if char.isalnum() or char in "-_" else "_" for char in name)[:64] or "series"
             paths.append(folder / f"forecast_{len(paths)}_{safe}.png")
