@@ -123,7 +123,6 @@ def test_equal_sheets_have_equal_bytes(tmp_path):
     [
         [],
         [item(image=np.zeros((4, 4), np.uint8))],
-        [item(truth=[])],
         [item(words=["one"])],
         [item(attention=np.ones((3, 5)))],
     ],

@@ -56,8 +56,8 @@ def caption_sheet(
     """Draw captioned pictures as cards: picture, true name, caption, and the attention of its first words.
 
     Args:
-        items: For each picture ``image`` uint8 (H, W, 3), ``truth`` (a caption or several), ``caption``, and optionally
-            ``attention`` float (T, h, w) with ``words``, the T pieces the maps belong to; at most six are drawn.
+        items: For each picture ``image`` uint8 (H, W, 3), ``truth`` (a caption, several, or none if not known),
+            ``caption``, and optionally ``attention`` float (T, h, w) with ``words``, the T pieces the maps belong to; at most six are drawn.
         path: The PNG to write.
         columns: Cards side by side.
         title: Line over the sheet.
@@ -70,7 +70,7 @@ def caption_sheet(
         raise DataError("A caption sheet needs at least one item and one column.")
     columns = min(columns, len(items))
     cards = [_Card(item, number) for number, item in enumerate(items)]
-    script = Script([title, "✓✗", *(text for card in cards for text in (card.truth, card.caption, *card.words))])
+    script = Script([title, "✓✗›", *(text for card in cards for text in (card.truth, card.caption, *card.words))])
     thumbs = max(len(card.words) for card in cards)
     card_width, card_height, margin = max(4.4, 1.98 + _STEP * thumbs), 1.92, 0.14
     top = 0.42 if title else margin
@@ -95,8 +95,8 @@ class _Card:
     def __init__(self, item: Mapping[str, Any], number: int) -> None:
         self.image = np.asarray(item["image"])
         truths = [item["truth"]] if isinstance(item["truth"], str) else list(item["truth"])
-        if self.image.ndim != 3 or self.image.shape[-1] != 3 or self.image.dtype != np.uint8 or not truths:
-            raise DataError(f"Caption sheet: item {number} needs a uint8 (H, W, 3) picture and a true caption.")
+        if self.image.ndim != 3 or self.image.shape[-1] != 3 or self.image.dtype != np.uint8:
+            raise DataError(f"Caption sheet: item {number} needs a uint8 (H, W, 3) picture.")
         self.caption = item["caption"]
         self.truth = " / ".join(truths)
         self.right = normalize_caption(self.caption) in {normalize_caption(truth) for truth in truths}
@@ -133,7 +133,7 @@ class _Card:
         axes(left + 0.12, bottom + 0.12, side, side).imshow(self.image, interpolation="bicubic")
         start = left + side + 0.26
         room = width - side - 0.38
-        verdict, colour = ("✓", GREEN) if self.right else ("✗", RED)
+        verdict, colour = ("✓", GREEN) if self.right else ("✗", RED) if self.truth else ("›", INK)
         characters = int((room - 0.2) / 0.068)  # of the bold face, on average
         top = bottom + height - 0.13
         size = 7.6
