@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -56,6 +57,7 @@ def start_backend() -> None:
         MissingExtraError: If Keras or its backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("absl").setLevel(logging.ERROR)  # grain tells of a profiler that nobody asked for
     if "keras" not in sys.modules:
         with hush_stderr():
             import_keras("Training, evaluating and exporting").ops.zeros(())

@@ -57,7 +57,8 @@ def caption_sheet(
 
     Args:
         items: For each picture ``image`` uint8 (H, W, 3), ``truth`` (a caption, several, or none if not known),
-            ``caption``, and optionally ``attention`` float (T, h, w) with ``words``, the T pieces the maps belong to; at most six are drawn.
+            ``caption``, and optionally ``attention`` float (T, h, w) with ``words``, the T pieces the maps belong to;
+            at most six are drawn.
         path: The PNG to write.
         columns: Cards side by side.
         title: Line over the sheet.
