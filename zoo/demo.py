@@ -40,7 +40,7 @@ def run_demo(out: Path) -> int:
     started = time.monotonic()
 
     def step(number: int, text: str) -> None:
-        console.print(f"\n[bold]{number}/5  {text}[/bold]  [{time.monotonic() - started:.0f} s]")
+        console.print(f"\n[bold]{number}/5  {text}[/bold]  [{time.monotonic() - started:.0f} s]", soft_wrap=True)
 
     start_backend()
     from zoo.api import train
@@ -56,7 +56,7 @@ def run_demo(out: Path) -> int:
     step(3, "Export one file that does the whole task")
     model = folder / "caption.tflite"
     exported = run.export(model, quantize="dynamic")
-    console.print(f"{model}: {model.stat().st_size / 1e6:.2f} MB")
+    console.print(f"{model}: {model.stat().st_size / 1e6:.2f} MB", soft_wrap=True)
     step(4, "Verify it where TensorFlow cannot be imported")
     if not verify_file(model)["passed"]:
         raise ZooError(f"'{model}' did not pass verification; run 'zoo verify {model}' for the report.")

@@ -47,7 +47,7 @@ def run_plan(plan: Plan, *, out: Path | None = None, quiet: bool = False) -> Run
     task = get_task(architecture(plan.name).task)
     options = {**task.data_options(plan.config), **plan.options}
     dataset = datasets.load(plan.data, task=task.name, **options)
-    console.print(f"Reading {plan.data} ...", highlight=False)
+    console.print(f"Reading {plan.data} ...", highlight=False, soft_wrap=True)
     source, validation = dataset.split("train"), dataset.split("valid")
     preprocessor = task.preprocessor(plan.config, dataset)
     config = task.configure(plan.config, preprocessor)
@@ -71,6 +71,7 @@ def run_plan(plan: Plan, *, out: Path | None = None, quiet: bool = False) -> Run
         console.print(
             f"Training {plan.name} ({model.count_params():,} parameters) on {len(examples):,} examples -> {folder}",
             highlight=False,
+            soft_wrap=True,
         )
         started = time.monotonic()
         history = _fit(model, plan.train, task, run, examples, validation, console)
