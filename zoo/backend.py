@@ -8,10 +8,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from importlib import util
 from types import ModuleType
 
-from zoo.errors import MissingExtraError, require
+from zoo.errors import MissingExtraError, is_installed, require
 
 
 def import_keras(purpose: str) -> ModuleType:
@@ -23,8 +22,8 @@ def import_keras(purpose: str) -> ModuleType:
     Raises:
         MissingExtraError: If Keras or its backend is not installed.
     """
-    alone = util.find_spec("tensorflow") is None and util.find_spec("jax") is not None
-    if "keras" not in sys.modules and "KERAS_BACKEND" not in os.environ and alone:
+    chosen = "keras" in sys.modules or "KERAS_BACKEND" in os.environ
+    if not chosen and is_installed("jax") and not is_installed("tensorflow"):
         os.environ["KERAS_BACKEND"] = "jax"
     return require("keras", extra="tf", purpose=purpose)
 

@@ -102,4 +102,7 @@ def _table(header: list[str], body: list[list[str]]) -> None:
         table.add_column(escape(name), overflow="fold")
     for line in body:
         table.add_row(*map(escape, line))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width of its own
+    console.print(table)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata, util
+from importlib import metadata
 from typing import Any
 
 from zoo.backend import start_backend
+from zoo.errors import is_installed
 
 _NEEDS = {
     "train": {"keras": "tf", "grain": "tf", "tensorboard": "tf", "safetensors": "tf"},
@@ -30,7 +31,7 @@ def examine() -> dict[str, Any]:
             versions[name] = "not installed"
     abilities = {}
     for activity, needs in _NEEDS.items():
-        missing = sorted({extra for module, extra in needs.items() if util.find_spec(module) is None})
+        missing = sorted({extra for module, extra in needs.items() if not is_installed(module)})
         abilities[activity] = "ready" if not missing else f"missing: pip install 'attention-zoo[{','.join(missing)}]'"
     return {
         "python": platform.python_version(),
@@ -44,9 +45,9 @@ def examine() -> dict[str, Any]:
 
 def _backend() -> dict[str, Any]:
     """Return the active Keras backend and its devices."""
-    if util.find_spec("keras") is None:
+    if not is_installed("keras"):
         return {"name": "none: Keras is not installed"}
-    if not any(util.find_spec(name) for name in ("tensorflow", "jax")):
+    if not any(map(is_installed, ("tensorflow", "jax"))):
         return {"name": "none: install the extra tf or jax"}
     start_backend()
     import keras

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable
+from importlib import util
 from types import ModuleType
 
 
@@ -50,6 +51,14 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return UnknownNameError(f"No {kind} is named '{name}'.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+def is_installed(module: str) -> bool:
+    """Tell whether a top-level module could be imported, without importing it."""
+    try:
+        return util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

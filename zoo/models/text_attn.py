@@ -74,6 +74,12 @@ class TextAttention(Architecture):
         """Factor on the linear path, so that frequent n-grams learn fast enough."""
         wide_penalty: float = setting(2e-4, low=0.0, high=10.0)
         """L2 penalty on the linear path's weights: what keeps rare n-grams small."""
+        conv_filters: int = setting(0, low=0, high=4096)
+        """Filters of each width of the convolutional path; 0 for no convolutional path."""
+        conv_widths: tuple[int, ...] = setting((2, 3, 4), low=1, high=16)
+        """Numbers of tokens its filters see."""
+        conv_dropout: float = setting(0.5, low=0.0, high=0.9)
+        """Dropout before its last layer."""
         path_dropout: float = setting(0.5, low=0.0, high=1.0)
         """Probability that an example trains one of the two paths alone."""
         balance: float = setting(0.5, low=0.0, high=1.0)
@@ -121,6 +127,7 @@ class TextAttention(Architecture):
             x = keras.layers.Dense(config.d_model, use_bias=False, name="projection")(x)
         x = layers.PositionalEncoding("learned", name="positions")(x)
         x = keras.layers.Dropout(config.embedding_dropout, name="embedding_dropout")(x)
+        embedded = x
         for i in range(config.num_layers):
             block = layers.TransformerEncoderBlock(
                 config.d_model, config.num_heads, config.mlp_dim, config.dropout, name=f"block_{i}"
@@ -130,6 +137,18 @@ class TextAttention(Architecture):
         pooled, _ = layers.AttentionPooling(name="pooling")(x, mask=mask)
         pooled = keras.layers.Dropout(config.pooled_dropout, name="pooled_dropout")(pooled)
         paths = [keras.layers.Dense(config.num_classes, dtype="float32", name="deep")(pooled)]
+        if config.conv_filters and config.conv_widths:
+            # Padding is set to zero, so that a filter past the end sees zeros as before the start.
+            shown = embedded * ops.expand_dims(ops.cast(mask, embedded.dtype), -1)
+            features = []
+            for width in config.conv_widths:
+                conv = keras.layers.Conv1D(
+                    config.conv_filters, width, padding="same", activation="relu", name=f"conv_{width}"
+                )
+                features.append(ops.max(conv(shown), axis=1))
+            found = keras.layers.Concatenate(name="conv_features")(features) if len(features) > 1 else features[0]
+            found = keras.layers.Dropout(config.conv_dropout, name="conv_dropout")(found)
+            paths.append(keras.layers.Dense(config.num_classes, dtype="float32", name="conv")(found))
         if config.wide_ngrams:
             wide = layers.NGramEmbedding(
                 config.num_classes,
