@@ -11,7 +11,9 @@ for every seed and for the mean of the seeds.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,11 +73,13 @@ def measure(data: str, seeds: list[int], split: str, quick: bool) -> dict[str, A
     """Train every seed and compare on a split."""
     models: dict[str, np.ndarray] = {}
     for seed in seeds:
+        started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             run = zoo.train("text_attn", data, quick=quick, out=Path(folder) / "run", train={"seed": seed}, quiet=True)
             requests = run.task.requests(run.dataset().split(split), run.preprocessor)
             outputs = run.serving_outputs(requests.inputs, batch_size=64)
             models[f"seed {seed}"] = outputs["probabilities"].argmax(1)
+            print(f"{data}, seed {seed}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
             if seed == seeds[-1]:
                 baselines = baseline_predictions(run, split)
     labels = requests.truth[1]
