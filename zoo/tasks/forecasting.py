@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.datasets import Dataset, Source
 
 _HUBER = 3.0  # errors of the mean beyond so many units count linearly
-_SHRINK = 0.03  # an expected change must be worth more than so many units
+_SHRINK = 0.08  # an expected change must be worth more than so many units
 _FUTURE, _UNIT, _LAST, _LEVELS = 0, 1, 2, 3  # positions on the last axis of the targets
 
 
