@@ -6,6 +6,28 @@ Paper: Yang et al. 2016 (attention pooling), Joulin et al. 2017 (hashed n-grams)
     python benchmarks/text_seeds.py reviews_zh
 
 Every Han character is a token; of long reviews the start and the end are read. The linear path sees 1 to 3 characters.
+
+Macro-F1 on the test split (1,742 reviews; 1,162,180 parameters), with the standard error of the test examples:
+
+    seed 0, 1, 2                                 .8411  .8416  .8364   (each .009)
+    mean of the seeds                            .8397  (.008; between seeds .0017)
+    TF-IDF + logistic regression                 .8431  (.009)   difference -.0034, 95% [-.0149, +.0079]
+    the same with balanced classes               .8411  (.009)   difference -.0014, 95% [-.0128, +.0099]
+
+So it is not shown to be better or worse than the regression; it does not beat it.
+
+What was tried, on the validation split (1,738 reviews, standard error .008; one seed each, so that differences below .01
+of macro-F1 say little) - macro-F1 and log-loss of the whole, then macro-F1 of the paths:
+
+    regression with balanced classes             .8449  .371
+    128 tokens, 4 heads, 5 epochs                .8385  .362
+    and 131,071 rows a table, 4 of 7 epochs      .8374  .363   encoder .820, linear .830
+    and half the target from out-of-fold TF-IDF  .8393  .368   encoder .828, linear .834   (not kept)
+    and a third path of convolutions             .8380  .367   encoder .824, linear .827   (not kept)
+    160 tokens, 2 heads, wide_dropout 0.4        .8438  .357   encoder .823, linear .835   (this recipe)
+
+A regression solved exactly on the hashed n-grams of the linear path reaches .840 (.372), hardly more with four times as
+many rows; without hashing, n-grams of a single text left out, .847 (.361).
 """
 
 from __future__ import annotations
@@ -16,7 +38,7 @@ RECIPE = Recipe(
     architecture="text_attn",
     data="reviews_zh",
     title="sentiment of Chinese reviews",
-    cost="5 min on 1 core",
+    cost="4 to 5 min on 1 core",
     expected={"macro_f1": 0.84},
     model={
         "vocab_size": 5000,
