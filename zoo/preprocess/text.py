@@ -288,7 +288,7 @@ def _checked(text: Any) -> str:
 
 def _train_pieces(counts: Counter[str], size: int) -> list[str]:
     """Learn at most `size` pieces from word counts, most useful first; deterministic."""
-    tokenizers = require("tokenizers", extra="edge", purpose="Fitting a text vocabulary")
+    tokenizers = require("tokenizers", extra="tf", purpose="Fitting a text vocabulary")
     letters: Counter[str] = Counter()
     for word, count in counts.items():
         for character in word:
