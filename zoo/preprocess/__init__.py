@@ -1,7 +1,8 @@
 """From what a person has (a picture, a sentence, a price table) to arrays, and from arrays back to an answer.
 
-The very same code runs in training and on the device, so it needs numpy and Pillow only; fitting a vocabulary needs `tokenizers`. A
-preprocessor is fitted on the training split alone and is stored as plain files (JSON and text).
+The very same code runs in training and on the device, so it needs numpy and Pillow only; fitting a
+vocabulary needs `tokenizers`. A preprocessor is fitted on the training split alone and is stored as plain files (JSON
+and text).
 """
 
 from __future__ import annotations
