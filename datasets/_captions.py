@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo.datasets._table import parse_json, read_jsonl, read_text
+from zoo.datasets._table import parse_json, read_jsonl
 from zoo.errors import DataError
+from zoo.preprocess._table import read_text
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "restval"), "train"),  # restval: Karpathy's rest of COCO's validation part

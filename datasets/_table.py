@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import DataError
+from zoo.preprocess._table import read_text
 
-MAX_BYTES = 1 << 30
 MAX_FIELD = 1_000_000
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz", ".txt", ".txt.gz")
 
@@ -57,29 +55,6 @@ def kind(path: Path) -> str:
     """Return the suffix that says the format, for example ".csv" for "a.csv.gz"."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
-
-
-def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
-    """Return the text of a file that may be gzipped.
-
-    Raises:
-        DataError: If it cannot be read, is larger than `limit` bytes once unpacked, or is not UTF-8.
-    """
-    try:
-        with path.open("rb") as plain:
-            file: Any = gzip.GzipFile(fileobj=plain) if path.suffix.lower() == ".gz" else plain
-            data = file.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
-    if len(data) > limit:
-        raise DataError(f"'{path}' is larger than {limit >> 20} MiB; split it into smaller files.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"'{path}' is not UTF-8: line {line} has the byte 0x{data[error.start]:02x}; convert it."
-        ) from None
 
 
 def read_table(path: Path, *, header: bool = True) -> Table:

@@ -158,7 +158,7 @@ def _try(text: str, formats: tuple[str, ...]) -> datetime.datetime | None:
 
 
 def _read_csv(path: Path) -> tuple[str, dict[str, list[Any]], list[str]]:
-    text = _read_text(path)
+    text = read_text(path)
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     table: list[list[str]] = []
@@ -185,15 +185,20 @@ def _read_csv(path: Path) -> tuple[str, dict[str, list[Any]], list[str]]:
     return f"'{path}'", {name: [fields[i] for fields in table] for i, name in enumerate(header)}, rows
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
+    """Return the text of a file that may be gzipped.
+
+    Raises:
+        DataError: If it cannot be read, is larger than `limit` bytes once unpacked, or is not UTF-8.
+    """
     try:
         with path.open("rb") as plain:
             file: Any = gzip.GzipFile(fileobj=plain) if path.suffix.lower() == ".gz" else plain
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
-    if len(data) > MAX_BYTES:
-        raise DataError(f"'{path}' is larger than {MAX_BYTES >> 20} MiB; give the last rows only.")
+    if len(data) > limit:
+        raise DataError(f"'{path}' is larger than {limit >> 20} MiB; split it into smaller files, or give fewer rows.")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
