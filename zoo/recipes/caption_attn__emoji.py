@@ -13,9 +13,10 @@ Measured, one seed each (value, standard error; greedy search; the settings belo
 | test (212, names never seen) | CIDEr | .52 (.06) | .49 (.06) | .47 (.06) | .40 (.06) | .55 (.06) |
 | test without flags (185) | CIDEr | .57 (.06) | .55 (.06) | .52 (.06) | .44 (.06) | .61 (.07) |
 
-Longer training tends to name more variants and to guess worse at what it never saw. Also tried, one seed each: more dropout and
-augmentation (.2 and .6, 22 epochs: variants .755, test .51); whole words with stronger augmentation (18 epochs: .723,
-.49); a 5 x 5 map from a wider stem (16 epochs: .728, .46); beam search of width 3 (.854, .51 on the 20-epoch model).
+Longer training tends to name more variants and to guess worse at what it never saw. Also tried, one seed each: more
+dropout and augmentation (.2 and .6, 22 epochs: variants .755, test .51); whole words with stronger augmentation (18
+epochs: .723, .49); a 5 x 5 map from a wider stem (16 epochs: .728, .46); beam search of width 3 (.854, .51 on the
+20-epoch model).
 The settings were compared on these splits, so the figures are mildly optimistic.
 
     zoo train caption_attn --data emoji
