@@ -42,7 +42,7 @@ class Stocks(Dataset):
     licence = Licence(
         name="public domain",
         credit="Prices: Quandl WIKI Prices, declared public domain, as package bokeh_sampledata carries them.",
-        url="https://pypi.org/project/bokeh-sampledata/",
+        url="https://github.com/bokeh/bokeh_sampledata",
         weights_may_ship=True,
     )
 

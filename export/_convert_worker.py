@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from zoo.errors import ExportError, ZooError
+from zoo.errors import ExportError
+from zoo.export._process import run_command
 from zoo.files import read_json
 
 _FOREIGN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
@@ -57,14 +57,7 @@ def saved_model(description: str, weights: str, folder: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run one command; an error is one line on stderr and exit code 1."""
-    commands: dict[str, Callable[..., None]] = {"convert": convert, "saved_model": saved_model}
-    command, *rest = arguments
-    try:
-        commands[command](*rest)
-    except ZooError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{error.strerror or error}: {error.filename}")
+    run_command({"convert": convert, "saved_model": saved_model}, arguments)
 
 
 if __name__ == "__main__":

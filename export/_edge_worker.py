@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-BLOCKED = ("tensorflow", "keras", "tf_keras", "jax", "jaxlib")
+BLOCKED = ("tensorflow", "keras", "tf_keras", "jax", "jaxlib", "torch")
 
 
 class Blocker(importlib.abc.MetaPathFinder):
@@ -107,16 +107,9 @@ def _megabytes(value: int | None, base: int | None) -> float | None:
 def main(arguments: list[str]) -> None:
     """Run one command; an error is one line on stderr and exit code 1."""
     sys.meta_path.insert(0, Blocker())
-    from zoo.errors import ZooError
+    from zoo.export._process import run_command
 
-    commands: dict[str, Callable[..., None]] = {"run": run, "bench": bench}
-    command, *rest = arguments
-    try:
-        commands[command](*rest)
-    except ZooError as error:
-        sys.exit(str(error))
-    except OSError as error:
-        sys.exit(f"{error.strerror or error}: {error.filename}")
+    run_command({"run": run, "bench": bench}, arguments)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from zoo.errors import ExportError
+from zoo.errors import ExportError, ZooError
 
 
 def run_worker(
@@ -76,3 +76,14 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def run_command(commands: Mapping[str, Callable[..., None]], arguments: Sequence[str]) -> None:
+    """Run one command of a worker; an error is one line on stderr and exit code 1."""
+    command, *rest = arguments
+    try:
+        commands[command](*rest)
+    except ZooError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.strerror or error}: {error.filename}")

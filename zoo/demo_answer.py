@@ -8,31 +8,15 @@ The pictures are embedded in a package; nothing but numpy, Pillow, LiteRT and ma
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 
 import numpy as np
 
-BLOCKED = ("tensorflow", "keras", "jax", "torch")
-
-
-class BlockFrameworks(MetaPathFinder):
-    """Make importing a training framework raise, as on a device that has none."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Refuse the frameworks; leave everything else to the other finders."""
-        if fullname.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"{fullname} is blocked here on purpose", name=fullname)
-        return None
+from zoo.export._edge_worker import BLOCKED, Blocker
 
 
 def main(model: str, sheet: str, count: int) -> None:
     """Caption `count` held-out pictures, print them beside their names, and draw them on a sheet."""
-    sys.meta_path.insert(0, BlockFrameworks())
+    sys.meta_path.insert(0, Blocker())
     from zoo import datasets
     from zoo.explain.captions import caption_sheet
     from zoo.export.runtime import Edge

@@ -10,7 +10,7 @@ import pytest
 
 FORBIDDEN = {
     "a package index": re.compile(
-        r"(?:extra-)?index[-_]url|find[-_]links|pypi\.org/simple|pythonhosted\.org|\bfile:/{2,}", re.I
+        r"(?:extra-)?index[-_]url|find[-_]links|pypi\.org|pythonhosted\.org|\bfile:/{2,}", re.I
     ),
     "a path of one machine": re.compile(r"(?<![\w.])/(?:root|work|home/\w+|Users/\w+|opt/pypi[\w-]*|tmp/\w+)(?:/|\b)"),
 }
