@@ -85,7 +85,7 @@ def test_requests_are_spread_and_named() -> None:
     source = [record(prices(40, 1), "A"), record(prices(60, 2), "B", first_target=30)]
     preprocessor, _ = fit(source)
     everything = TASK.requests(source, preprocessor)
-    assert len(everything) == 26 + 28 and everything.ids[0] == "A@2020-01-12T00:00:00"
+    assert len(everything) == 26 + 28 and everything.ids[0] == "A@2020-01-12"
     few = TASK.requests(source, preprocessor, limit=5)
     assert len(few) == 5 and few.ids[0] == everything.ids[0] and few.ids[-1] == everything.ids[-1]
     assert set(few.truth["series"]) == {"A", "B"}

@@ -225,7 +225,10 @@ class ForecastingTask(Task):
         return Requests(
             inputs={"window": whole.pop("window")},
             truth=whole,
-            ids=[f"{series}@{time}" for series, time in zip(whole["series"], whole["times"], strict=True)],
+            ids=[
+                f"{series}@{str(time).removesuffix('T00:00:00')}"
+                for series, time in zip(whole["series"], whole["times"], strict=True)
+            ],
         )
 
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
