@@ -1,0 +1,116 @@
+"""A TFLite flatbuffer as objects that can be changed, with what the quantiser asks about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zoo.export._compact import compact
+
+
+@dataclass
+class Node:
+    """One operator of a graph.
+
+    Attributes:
+        kind: Name of the built-in operator.
+        graph: Index of its sub-graph.
+        inputs: Tensors it reads, None for one that is left out.
+        outputs: Tensors it writes.
+        raw: The schema's object.
+    """
+
+    kind: str
+    graph: int
+    inputs: list[Any]
+    outputs: list[Any]
+    raw: Any = field(repr=False)
+
+
+class Model:
+    """A flatbuffer as the schema's object tree. Tensors are renamed so that names are unique over all sub-graphs.
+
+    Attributes:
+        tree: The object tree.
+        nodes: All operators, in the order in which the sub-graphs run them.
+    """
+
+    def __init__(self, flatbuffer: bytes) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self.tree = schema.ModelT.InitFromPackedBuf(bytearray(flatbuffer), 0)
+        self._float = schema.TensorType.FLOAT32
+        self._names: dict[str, bytes] = {}
+        for g, graph in enumerate(self.tree.subgraphs):
+            for t, tensor in enumerate(graph.tensors):
+                name = f"g{g}t{t}"
+                self._names[name], tensor.name = tensor.name or b"", name.encode()
+        kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
+        codes = []
+        for code in self.tree.operatorCodes:
+            code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+            codes.append(kinds[code.builtinCode])
+        self.nodes = [
+            Node(
+                codes[operator.opcodeIndex],
+                g,
+                [None if t < 0 else graph.tensors[t] for t in operator.inputs],
+                [graph.tensors[t] for t in operator.outputs],
+                operator,
+            )
+            for g, graph in enumerate(self.tree.subgraphs)
+            for operator in graph.operators
+        ]
+
+    def is_float(self, tensor: Any) -> bool:
+        """Return whether a tensor is float32."""
+        return tensor is not None and bool(tensor.type == self._float)
+
+    def constant(self, tensor: Any) -> np.ndarray | None:
+        """Return the values of a constant float32 tensor, else None."""
+        if not self.is_float(tensor) or self.tree.buffers[tensor.buffer].data is None:
+            return None
+        return np.frombuffer(bytes(self.tree.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+    def loops(self) -> Iterator[tuple[Node, Any, Any]]:
+        """Yield every WHILE with the sub-graphs of its condition and its body."""
+        for node in self.nodes:
+            if node.kind == "WHILE":
+                options = node.raw.builtinOptions
+                graphs = self.tree.subgraphs
+                yield node, graphs[options.condSubgraphIndex], graphs[options.bodySubgraphIndex]
+
+    def in_loops(self) -> set[int]:
+        """Return the indices of the sub-graphs that run inside a loop."""
+        return {
+            index
+            for node in self.nodes
+            if node.kind == "WHILE"
+            for index in (node.raw.builtinOptions.condSubgraphIndex, node.raw.builtinOptions.bodySubgraphIndex)
+        }
+
+    def pack(self) -> bytes:
+        """Return the flatbuffer."""
+        from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
+
+        return bytes(convert_object_to_bytearray(self.tree))
+
+    def finish(self, flatbuffer: bytes) -> bytes:
+        """Return a flatbuffer that was made from this one with its first names, its buffers inside, nothing twice."""
+        from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray, read_model_from_bytearray
+
+        tree = read_model_from_bytearray(bytearray(flatbuffer))
+        for graph in tree.subgraphs:
+            for tensor in graph.tensors:
+                name, mark, rest = name_of(tensor).partition("_")
+                if name in self._names:
+                    tensor.name = self._names[name] + (mark + rest).encode()
+        return compact(bytes(convert_object_to_bytearray(tree)))
+
+
+def name_of(tensor: Any) -> str:
+    """Return a tensor's name."""
+    return str(tensor.name.decode())
