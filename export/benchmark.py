@@ -49,7 +49,7 @@ def bench_file(
         "flatbuffer_bytes": len(bundle.flatbuffer),
         "name": bundle.name,
         "quantize": bundle.quantize,
-        "latency": measure(path, cases[0][1], threads, runs, timeout=timeout),
+        "latency": measure(path, cases[0].inputs, threads, runs, timeout=timeout),
     }
 
 

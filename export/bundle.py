@@ -26,17 +26,23 @@ from zoo import __version__
 from zoo.errors import ModelFileError
 from zoo.files import to_json, write_bytes
 
+Signatures = dict[str, dict[str, dict[str, dict[str, Any]]]]
+
 FORMAT = "attention-zoo bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "serving_default"
 QUANTIZATIONS = ("float32", "float16", "dynamic")
+
+DTYPES = ("float32", "int32", "uint8")
+"""What every client can hold."""
 
 MAX_FILE_BYTES = 2**31 - 1
 """A flatbuffer cannot be larger, and ZIP offsets are 32 bits."""
 MAX_ENTRIES = 1024
 MAX_ENTRY_BYTES = 256 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
+MAX_RANK = 8
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -78,6 +84,11 @@ class Bundle:
         """How the weights are stored: float32, float16 or dynamic."""
         return str(self.manifest["quantize"])
 
+    @property
+    def signatures(self) -> Signatures:
+        """Name -> `{"inputs": {name: {"shape", "dtype"}}, "outputs": ...}`; empty in a file of format version 1."""
+        return dict(self.manifest.get("signatures", {}))
+
     def json(self, name: str) -> Any:
         """Return the content of a JSON entry.
 
@@ -109,7 +120,13 @@ class _Record:
 
 
 def pack_bundle(
-    flatbuffer: bytes, entries: Mapping[str, bytes], *, name: str, task: str, quantize: str = "float32"
+    flatbuffer: bytes,
+    entries: Mapping[str, bytes],
+    *,
+    name: str,
+    task: str,
+    quantize: str,
+    signatures: Signatures,
 ) -> bytes:
     """Return the bytes of a bundle; equal arguments give equal bytes.
 
@@ -119,6 +136,7 @@ def pack_bundle(
         name: Name of the architecture.
         task: Name of the task.
         quantize: How the weights are stored.
+        signatures: Every signature of the model (see `zoo.export.verify.signatures`).
 
     Raises:
         ModelFileError: If `flatbuffer` is not a TFLite model, or a name or size is not allowed.
@@ -132,6 +150,7 @@ def pack_bundle(
         "name": name,
         "task": task,
         "quantize": quantize,
+        "signatures": signatures,
         "flatbuffer": _digest(flatbuffer),
         "entries": {key: _digest(content) for key, content in entries.items()},
     }
@@ -168,14 +187,15 @@ def write_bundle(
     *,
     name: str,
     task: str,
-    quantize: str = "float32",
+    quantize: str,
+    signatures: Signatures,
 ) -> None:
     """Write a bundle atomically (see `pack_bundle`).
 
     Raises:
         ZooError: If `path` cannot be written.
     """
-    write_bytes(path, pack_bundle(flatbuffer, entries, name=name, task=task, quantize=quantize))
+    write_bytes(path, pack_bundle(flatbuffer, entries, name=name, task=task, quantize=quantize, signatures=signatures))
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -277,7 +297,28 @@ def _manifest(data: bytes, records: list[_Record], where: str) -> dict[str, Any]
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
             raise _damaged(where, f"its manifest has no '{key}'")
+    if version >= 2 and not _are_signatures(manifest.get("signatures")):
+        raise _damaged(where, "its manifest does not describe the model's signatures")
     return manifest
+
+
+def _are_signatures(value: Any) -> bool:
+    """Whether `value` maps names to inputs and outputs, each with a shape and a dtype."""
+    if not isinstance(value, dict) or SIGNATURE not in value:
+        return False
+    for item in value.values():
+        if not isinstance(item, dict) or set(item) != {"inputs", "outputs"}:
+            return False
+        for side in item.values():
+            if not isinstance(side, dict) or not all(map(_is_tensor, side.values())):
+                return False
+    return True
+
+
+def _is_tensor(value: Any) -> bool:
+    if not isinstance(value, dict) or value.get("dtype") not in DTYPES or not isinstance(value.get("shape"), list):
+        return False
+    return len(value["shape"]) <= MAX_RANK and all(type(size) is int and 0 < size < 2**31 for size in value["shape"])
 
 
 def _check_layout(data: bytes, records: list[_Record], directory: int, start: int, where: str) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from zoo.errors import ConfigError, DataError, ExportError, ZooError
 from zoo.export._process import run_worker
 from zoo.export.benchmark import measure
-from zoo.export.bundle import pack_bundle, unpack_bundle, write_bundle
-from zoo.export.golden import golden_entries
+from zoo.export.bundle import SIGNATURE, pack_bundle, unpack_bundle, write_bundle
+from zoo.export.golden import golden_cases, golden_entries
 from zoo.export.saved_model import check_saved_model_target, write_saved_model
 from zoo.export.tflite import TENSORFLOW_ON_CPU, WORKER, check_installed, check_quantize, convert
 from zoo.export.verify import by_example, check_interface, check_operators, judge, run_without_tensorflow
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from zoo.run import Run
 
 _SPLIT = "valid"  # the gate decides, and decisions are not made on the test split
-_GOLDEN = 3
 _SEED = 20
 
 
@@ -88,6 +87,7 @@ def export_run(
         folder, draft = scratch / "saved_model", scratch / "model.tflite"
         _write_graph(run, serving, serving_options, folder, scratch, timeout)
         flatbuffer = convert(folder, quantize, timeout=timeout)
+        signatures = check_interface(flatbuffer)
         report: dict[str, Any] = {
             "name": run.name,
             "task": run.task.name,
@@ -95,10 +95,11 @@ def export_run(
             "trained": run.trained,
             "flatbuffer_bytes": len(flatbuffer),
             "operators": check_operators(flatbuffer),
-            "interface": check_interface(flatbuffer),
+            "interface": signatures[SIGNATURE],
             "serving_options": serving.options,
         }
-        about = {"name": run.name, "task": run.task.name, "quantize": quantize}
+        about: dict[str, Any] = {"name": run.name, "task": run.task.name, "quantize": quantize}
+        about["signatures"] = signatures
         entries = {
             **{f"preprocessor/{name}": content for name, content in run.preprocessor.files().items()},
             "config.json": to_json(_description(run)).encode(),
@@ -117,10 +118,9 @@ def export_run(
             budget=budget,
         )
         report["latency"] = measure(draft, _one(requests.inputs, 0), timeout=timeout)
-    cases = [
-        (requests.ids[i], _one(requests.inputs, i), {name: array[i] for name, array in answers.items()})
-        for i in np.unique(np.linspace(0, len(requests) - 1, min(_GOLDEN, len(requests))).astype(int)).tolist()
-    ]
+        cases = golden_cases(
+            requests, run.preprocessor, lambda inputs: run_without_tensorflow(draft, inputs, timeout=timeout)
+        )
     entries |= {"report.json": to_json(report).encode(), **golden_entries(cases)}
     unpack_bundle(pack_bundle(flatbuffer, entries, **about), os.fspath(target))
     write_bundle(target, flatbuffer, entries, **about)

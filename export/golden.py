@@ -1,50 +1,153 @@
 """Golden examples inside the bundle: requests with the answers this file gave when it was made.
 
-Arrays are raw little-endian bytes in C order, so that a client in any language can test itself at start-up.
+Each holds what a person gives (`request`), what preprocessing makes of it (`inputs`), what the model says (`outputs`)
+and what that means (`answer`), so that a client in any language can test each of its steps. Arrays are raw
+little-endian bytes in C order.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.errors import ModelFileError
 from zoo.export.bundle import Bundle
 from zoo.files import to_json
+from zoo.preprocess import Preprocessor, RawInput
+
+if TYPE_CHECKING:
+    from zoo.tasks import Requests
 
 INDEX = "golden/golden.json"
+SUFFIXES = {"image_rgb": "rgb", "text": "txt", "csv": "csv"}
+"""Kinds of raw requests and how their files' names end."""
+
 _DTYPES = {"float32": "<f4", "int32": "<i4", "uint8": "|u1"}
+_SPREAD = 3
+_WITH_TRAITS = 6
+_ARRAYS = ("attention", "step_weights")  # parts of an answer that are outputs as they are
 
 Arrays = dict[str, np.ndarray]
 
 
-def golden_entries(cases: Sequence[tuple[str, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]) -> dict[str, bytes]:
-    """Return the bundle entries for some examples.
+@dataclass(frozen=True)
+class GoldenCase:
+    """One example.
+
+    Attributes:
+        id: Identifier of the example.
+        inputs: Serving inputs by name, with the model's exact shapes and dtypes.
+        outputs: Serving outputs by name, likewise.
+        request: What a person gives; None in a file of format version 1.
+        answer: The result's fields, without the arrays that are outputs as they are; None in a file of version 1.
+    """
+
+    id: str
+    inputs: Arrays
+    outputs: Arrays
+    request: RawInput | None = None
+    answer: dict[str, Any] | None = None
+
+
+def golden_cases(
+    requests: Requests, preprocessor: Preprocessor, answer: Callable[[Arrays], Mapping[str, np.ndarray]]
+) -> list[GoldenCase]:
+    """Choose examples and let the file answer them.
+
+    Three are spread over the given ones; of texts up to three more that have what those have not (links, entities,
+    emoji, scripts). What the preprocessor invents is added, so that every file holds the hard cases.
 
     Args:
-        cases: (identifier, inputs by name, outputs by name), with the model's exact shapes and dtypes.
+        requests: Real examples; only those with `raw` are used.
+        preprocessor: Turns them into inputs and outputs into answers.
+        answer: Maps serving inputs (first axis = example) to serving outputs with an axis of examples in front.
     """
+    raw = {} if requests.raw is None else {requests.ids[i]: requests.raw(i) for i in _chosen(requests)}
+    raw |= {f"made up {number}": request for number, request in enumerate(preprocessor.made_up(), start=1)}
+    inputs = [preprocessor.request(request.value()) for request in raw.values()]
+    outputs = answer({name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]})
+    cases = []
+    for i, (identifier, request) in enumerate(raw.items()):
+        said = {name: array[i] for name, array in outputs.items()}
+        result = preprocessor.result(inputs[i], said).to_dict()
+        kept = {name: value for name, value in result.items() if name not in _ARRAYS}
+        cases.append(GoldenCase(identifier, inputs[i], said, request, kept))
+    return cases
+
+
+def _chosen(requests: Requests) -> list[int]:
+    assert requests.raw is not None
+    chosen = np.unique(np.linspace(0, len(requests) - 1, min(_SPREAD, len(requests))).astype(int)).tolist()
+    if requests.raw(0).kind != "text":
+        return chosen
+    traits = [_traits(requests.raw(i).content.decode()) for i in range(len(requests))]
+    while len(chosen) < _WITH_TRAITS:
+        seen = set().union(*(traits[i] for i in chosen))
+        best = max(range(len(traits)), key=lambda i: len(traits[i] - seen))
+        if traits[best] <= seen:
+            break
+        chosen.append(best)
+    return chosen
+
+
+def _traits(text: str) -> set[str]:
+    """Return what a text asks of a tokeniser."""
+    found = {name for name, pattern in _TRAITS.items() if pattern.search(text)}
+    if any(unicodedata.category(character) == "So" for character in text):
+        found.add("symbol")
+    return found
+
+
+_TRAITS = {
+    name: re.compile(pattern)
+    for name, pattern in {
+        "entity": r"&\w+;|&#\d+;",
+        "link": r"https?://|www\.",
+        "accent": r"[\u00c0-\u024f]",
+        "script": r"[\u0370-\u2fff\ua000-\ufaff]",
+        "han": r"[\u3400-\u9fff]",
+        "repeated": r"(.)\1\1",
+        "capitals": r"[A-Z]{3}",
+        "number": r"\d",
+        "control": r"[\x00-\x08\x7f-\xa0]",
+    }.items()
+}
+
+
+def golden_entries(cases: Sequence[GoldenCase]) -> dict[str, bytes]:
+    """Return the bundle entries for some examples."""
     entries: dict[str, bytes] = {}
     index = []
-    for number, (identifier, inputs, outputs) in enumerate(cases):
-        case: dict[str, Any] = {"id": identifier}
-        for kind, arrays in (("inputs", inputs), ("outputs", outputs)):
-            case[kind] = {}
+    for number, case in enumerate(cases):
+        item: dict[str, Any] = {"id": case.id}
+        if case.request is not None:
+            file = f"golden/{number}/request.{SUFFIXES[case.request.kind]}"
+            entries[file] = case.request.content
+            item["request"] = {"kind": case.request.kind, "file": file}
+            if case.request.kind == "image_rgb":
+                item["request"] |= {"height": case.request.height, "width": case.request.width}
+        for kind, arrays in (("inputs", case.inputs), ("outputs", case.outputs)):
+            item[kind] = {}
             for name, array in arrays.items():
                 file = f"golden/{number}/{kind}/{name}.bin"
                 entries[file] = np.asarray(array).astype(_DTYPES[str(array.dtype)]).tobytes()
-                case[kind][name] = {"file": file, "dtype": str(array.dtype), "shape": list(array.shape)}
-        index.append(case)
+                item[kind][name] = {"file": file, "dtype": str(array.dtype), "shape": list(array.shape)}
+        if case.answer is not None:
+            item["answer"] = case.answer
+        index.append(item)
     return {
         INDEX: to_json({"signature": "serving_default", "byte_order": "little", "cases": index}).encode(),
         **entries,
     }
 
 
-def read_golden(bundle: Bundle) -> list[tuple[str, Arrays, Arrays]]:
+def read_golden(bundle: Bundle) -> list[GoldenCase]:
     """Return the golden examples of a bundle as `golden_entries` took them.
 
     Raises:
@@ -52,13 +155,26 @@ def read_golden(bundle: Bundle) -> list[tuple[str, Arrays, Arrays]]:
     """
     try:
         return [
-            (str(case["id"]), _arrays(bundle, case["inputs"]), _arrays(bundle, case["outputs"]))
+            GoldenCase(
+                str(case["id"]),
+                _arrays(bundle, case["inputs"]),
+                _arrays(bundle, case["outputs"]),
+                _request(bundle, case["request"]) if "request" in case else None,
+                dict(case["answer"]) if "answer" in case else None,
+            )
             for case in bundle.json(INDEX)["cases"]
         ]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(
             f"The golden examples of the model file are damaged ({error}); export it again."
         ) from error
+
+
+def _request(bundle: Bundle, item: Mapping[str, Any]) -> RawInput:
+    sides = [item[name] for name in ("height", "width")] if item["kind"] == "image_rgb" else [0, 0]
+    request = RawInput(item["kind"], bundle.entries[item["file"]], *sides)
+    request.value()
+    return request
 
 
 def _arrays(bundle: Bundle, items: Mapping[str, Any]) -> Arrays:

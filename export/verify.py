@@ -13,14 +13,12 @@ import numpy as np
 
 from zoo.errors import ExportError, ModelFileError, ZooError, require
 from zoo.export._process import read_arrays, run_worker, write_arrays
-from zoo.export.bundle import SIGNATURE, read_bundle
+from zoo.export.bundle import DTYPES, SIGNATURE, Signatures, read_bundle
 from zoo.export.golden import read_golden
 from zoo.preprocess import Preprocessor
 from zoo.tasks import Requests, Task, get_task
 
 EDGE_WORKER = "zoo.export._edge_worker"
-CLIENT_DTYPES = ("float32", "int32", "uint8")
-
 Arrays = dict[str, np.ndarray]
 
 
@@ -57,19 +55,19 @@ def check_operators(flatbuffer: bytes) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def check_interface(flatbuffer: bytes) -> dict[str, dict[str, dict[str, Any]]]:
+def check_interface(flatbuffer: bytes) -> Signatures:
     """Check that any client can hold the inputs and outputs of every signature.
 
     Returns:
-        `{"inputs": {name: {"shape", "dtype"}}, "outputs": ...}` of the signature `serving_default`.
+        Name of the signature -> `{"inputs": {name: {"shape", "dtype"}}, "outputs": ...}`.
 
     Raises:
-        ExportError: If that signature is missing, a shape is not static, or a dtype is not float32, int32 or uint8.
+        ExportError: If `serving_default` is missing, a shape is not static, or a dtype is not float32, int32 or uint8.
     """
     schema = _schema()
     model = schema.Model.GetRootAs(flatbuffer)
     dtypes = _names(schema.TensorType)
-    found: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
+    found: Signatures = {}
     for signature in map(model.SignatureDefs, range(model.SignatureDefsLength())):
         graph = model.Subgraphs(signature.SubgraphIndex())
         sides: dict[str, dict[str, dict[str, Any]]] = {"inputs": {}, "outputs": {}}
@@ -81,8 +79,8 @@ def check_interface(flatbuffer: bytes) -> dict[str, dict[str, dict[str, Any]]]:
                 tensor, name = graph.Tensors(item.TensorIndex()), item.Name().decode()
                 dtype = dtypes.get(tensor.Type(), "unknown").lower()
                 dynamic = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
-                if dtype not in CLIENT_DTYPES:
-                    raise ExportError(f"'{name}' is {dtype}; clients hold {', '.join(CLIENT_DTYPES)} only.")
+                if dtype not in DTYPES:
+                    raise ExportError(f"'{name}' is {dtype}; clients hold {', '.join(DTYPES)} only.")
                 if -1 in dynamic:
                     raise ExportError(f"'{name}' has the dynamic shape {dynamic}; make the serving function static.")
                 shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
@@ -90,7 +88,7 @@ def check_interface(flatbuffer: bytes) -> dict[str, dict[str, dict[str, Any]]]:
         found[signature.SignatureKey().decode()] = sides
     if SIGNATURE not in found:
         raise ExportError(f"The model has no signature '{SIGNATURE}'; convert a SavedModel written by zoo.export.")
-    return found[SIGNATURE]
+    return found
 
 
 def run_without_tensorflow(
@@ -214,9 +212,12 @@ def verify_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
     try:
         report["operators"] = check_operators(bundle.flatbuffer)
-        report["interface"] = check_interface(bundle.flatbuffer)
-        inputs = {name: np.concatenate([case[1][name] for case in cases]) for name in cases[0][1]}
-        expected = {name: np.stack([case[2][name] for case in cases]) for name in cases[0][2]}
+        signatures = check_interface(bundle.flatbuffer)
+        report["interface"] = signatures[SIGNATURE]
+        if bundle.signatures not in ({}, signatures):
+            problems.append("The manifest describes other signatures than the model has.")
+        inputs = {name: np.concatenate([case.inputs[name] for case in cases]) for name in cases[0].inputs}
+        expected = {name: np.stack([case.outputs[name] for case in cases]) for name in cases[0].outputs}
         actual = run_without_tensorflow(path, inputs)
         if {name: array.shape for name, array in actual.items()} != {k: v.shape for k, v in expected.items()}:
             raise ExportError("The outputs do not have the names and shapes of the golden answers.")

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,18 @@ ENTRIES = {
     "preprocessor/vocab.txt": "[PAD]\n很好\ngood\n".encode(),
     "empty.bin": b"",
 }
-ABOUT = {"name": "text_attn", "task": "text_classification", "quantize": "dynamic"}
+SIGNATURES = {
+    "serving_default": {
+        "inputs": {"tokens": {"shape": [1, 8], "dtype": "int32"}},
+        "outputs": {"length": {"shape": [], "dtype": "int32"}},
+    }
+}
+ABOUT: dict[str, Any] = {
+    "name": "text_attn",
+    "task": "text_classification",
+    "quantize": "dynamic",
+    "signatures": SIGNATURES,
+}
 
 
 def packed(**changes: bytes) -> bytes:
@@ -63,7 +75,8 @@ def test_round_trip() -> None:
     assert bundle.flatbuffer == FLATBUFFER
     assert bundle.entries == ENTRIES
     assert (bundle.name, bundle.task, bundle.quantize) == ("text_attn", "text_classification", "dynamic")
-    assert bundle.manifest["format_version"] == FORMAT_VERSION == 1
+    assert bundle.manifest["format_version"] == FORMAT_VERSION == 2
+    assert bundle.signatures == SIGNATURES
     assert bundle.json("config.json") == {"d_model": 8}
     assert bundle.folder("preprocessor") == {
         "preprocessor.json": ENTRIES["preprocessor/preprocessor.json"],
@@ -172,7 +185,7 @@ def test_bytes_added_at_the_end() -> None:
 
 def test_newer_version() -> None:
     data = packed()
-    newer = data.replace(b'"format_version": 1', b'"format_version": 7')
+    newer = data.replace(b'"format_version": 2', b'"format_version": 3')
     start = newer.index(b"manifest.json{") + len("manifest.json")
     size = struct.unpack_from("<I", newer, len(FLATBUFFER) + 18)[0]
     crc = struct.pack("<I", zipfile.crc32(newer[start : start + size]))
@@ -254,12 +267,35 @@ def test_manifest_that_is_no_manifest(text: str) -> None:
 
 @pytest.mark.parametrize("length", [-1, True, "12", None, 2**40])
 def test_manifest_with_a_bad_length(length: object) -> None:
+    assert "no length" in refused(with_manifest(flatbuffer={"length": length, "sha256": ""}))
+
+
+def with_manifest(**changes: object) -> bytes:
+    """Return a file that holds nothing but a manifest with some fields changed."""
     archive, source = io.BytesIO(), io.BytesIO(packed())
     with zipfile.ZipFile(source) as given, zipfile.ZipFile(archive, "w") as target:
-        manifest = json.loads(given.read("manifest.json"))
-        manifest["flatbuffer"]["length"] = length
-        target.writestr("manifest.json", json.dumps(manifest))
-    assert "no length" in refused(with_zip(archive.getvalue()))
+        target.writestr("manifest.json", json.dumps(json.loads(given.read("manifest.json")) | changes))
+    return with_zip(archive.getvalue())
+
+
+@pytest.mark.parametrize(
+    "signatures",
+    [
+        None,
+        [],
+        {},
+        {"other": SIGNATURES["serving_default"]},
+        {"serving_default": {"inputs": {}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": []}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": {"shape": [1], "dtype": "int64"}}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": {"shape": [-1], "dtype": "int32"}}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": {"shape": [1.5], "dtype": "int32"}}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": {"shape": "1", "dtype": "int32"}}}},
+        {"serving_default": {"inputs": {}, "outputs": {"mean": {"shape": [1] * 9, "dtype": "int32"}}}},
+    ],
+)
+def test_manifest_with_bad_signatures(signatures: object) -> None:
+    assert "signatures" in refused(with_manifest(signatures=signatures))
 
 
 @given(st.data())

@@ -22,7 +22,9 @@ from zoo.export.runtime import Edge, Graph
 from zoo.results import Result
 
 STORED = Path(__file__).resolve().parent.parent / "fixtures" / "bundle_v1"
+STORED_2 = STORED.with_name("bundle_v2")
 NAMES = sorted(path.stem for path in STORED.glob("*.tflite"))
+NAMES_2 = sorted(path.stem for path in STORED_2.glob("*.tflite"))
 
 
 def stored(name: str) -> tuple[Path, Any, dict[str, Any]]:
@@ -54,6 +56,7 @@ def assert_same(result: Result, expected: dict[str, Any]) -> None:
 
 def test_there_are_stored_bundles() -> None:
     assert NAMES
+    assert set(NAMES_2) == {"caption_attn", "price_attn", "text_attn"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,23 +70,48 @@ def test_format_version_1_is_still_read(name: str) -> None:
     assert_same(edge.predict(value), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_golden_answers_are_reproduced(name: str) -> None:
-    bundle = read_bundle(STORED / f"{name}.tflite")
+@pytest.mark.parametrize("name", NAMES_2)
+def test_format_version_2_is_read(name: str) -> None:
+    edge = Edge(STORED_2 / f"{name}.tflite")
+    assert edge.bundle.manifest["format_version"] == 2
+    described = edge.bundle.signatures["serving_default"]
+    for side, found in (("inputs", edge.inputs), ("outputs", edge.outputs)):
+        assert described[side] == {k: {"shape": list(shape), "dtype": str(t)} for k, (shape, t) in found.items()}
+
+
+@pytest.mark.parametrize("name", NAMES_2)
+def test_what_a_person_gives_becomes_the_golden_answer(name: str) -> None:
+    edge = Edge(STORED_2 / f"{name}.tflite")
+    for case in read_golden(edge.bundle):
+        assert case.request is not None
+        assert case.answer is not None
+        request = edge.preprocessor.request(case.request.value())
+        assert request.keys() == case.inputs.keys()
+        for key, array in request.items():
+            np.testing.assert_array_equal(array, case.inputs[key])
+        answer = edge.predict(case.request.value())
+        others = {key: value for key, value in answer.to_dict().items() if key not in case.answer}
+        assert set(others) <= {"attention", "step_weights"}
+        assert_same(answer, case.answer | {key: array.tolist() for key, array in others.items()})
+
+
+@pytest.mark.parametrize("path", [*STORED.glob("*.tflite"), *STORED_2.glob("*.tflite")], ids=str)
+def test_golden_answers_are_reproduced(path: Path) -> None:
+    bundle = read_bundle(path)
     graph = Graph(bundle.flatbuffer)
     cases = read_golden(bundle)
-    assert len(cases) == 3
-    for _, inputs, outputs in cases:
-        for key, array in graph.run(inputs).items():
-            assert array.dtype == outputs[key].dtype
-            np.testing.assert_allclose(array, outputs[key], rtol=1e-4, atol=1e-5)
+    assert len(cases) >= 3
+    for case in cases:
+        for key, array in graph.run(case.inputs).items():
+            assert array.dtype == case.outputs[key].dtype
+            np.testing.assert_allclose(array, case.outputs[key], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stays_a_tflite_file_for_any_other_runtime(name: str) -> None:
     data = (STORED / f"{name}.tflite").read_bytes()
     whole, alone = Graph(data), Graph(read_bundle(STORED / f"{name}.tflite").flatbuffer)
-    inputs = read_golden(read_bundle(STORED / f"{name}.tflite"))[0][1]
+    inputs = read_golden(read_bundle(STORED / f"{name}.tflite"))[0].inputs
     for key, array in whole.run(inputs).items():
         np.testing.assert_array_equal(array, alone.run(inputs)[key])
 
@@ -91,13 +119,14 @@ def test_stays_a_tflite_file_for_any_other_runtime(name: str) -> None:
 def test_the_newer_runtime_reads_the_whole_file_too() -> None:
     """`CompiledModel` is what libLiteRt gives to C, Kotlin and Swift."""
     path = STORED / "text_attn.tflite"
-    _, inputs, outputs = read_golden(read_bundle(path))[0]
+    case = read_golden(read_bundle(path))[0]
     model = CompiledModel.from_file(str(path))
     given, answers = model.create_input_buffers(0), model.create_output_buffers(0)
-    given[0].write(inputs["tokens"].ravel())
+    given[0].write(case.inputs["tokens"].ravel())
     model.run_by_index(0, given, answers)
     for name, buffer in zip(model.get_signature_list()["serving_default"]["outputs"], answers, strict=True):
-        np.testing.assert_allclose(buffer.read(outputs[name].size, np.float32), outputs[name].ravel(), atol=1e-5)
+        expected = case.outputs[name].ravel()
+        np.testing.assert_allclose(buffer.read(expected.size, np.float32), expected, atol=1e-5)
 
 
 def test_answers_where_frameworks_cannot_be_imported(tmp_path: Path) -> None:
@@ -176,7 +205,7 @@ def test_wrong_arrays_are_refused() -> None:
 
 
 def test_outputs_belong_to_the_caller() -> None:
-    _, inputs, outputs = read_golden(read_bundle(STORED / "price_attn.tflite"))[0]
+    inputs = read_golden(read_bundle(STORED / "price_attn.tflite"))[0].inputs
     graph = Graph(read_bundle(STORED / "price_attn.tflite").flatbuffer)
     first = graph.run(inputs)
     kept = {name: array.copy() for name, array in first.items()}
@@ -208,7 +237,9 @@ def test_threads_take_turns() -> None:
 def test_a_model_that_litert_cannot_load(tmp_path: Path) -> None:
     good = read_bundle(STORED / "price_attn.tflite")
     path = tmp_path / "model.tflite"
-    about = {"name": "price_attn", "task": "forecasting"}
+    sides: dict[str, Any] = {"inputs": {}, "outputs": {}}
+    about: dict[str, Any] = {"name": "price_attn", "task": "forecasting", "quantize": "float32"}
+    about["signatures"] = {"serving_default": sides}
     write_bundle(path, b"\x1c\x00\x00\x00TFL3" + bytes(64), good.entries, **about)
     with pytest.raises(ModelFileError, match="LiteRT cannot load") as caught:
         Edge(path)

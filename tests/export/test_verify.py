@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from zoo.errors import ConfigError, ExportError, ModelFileError
 from zoo.export._process import run_worker
 from zoo.export.benchmark import bench_file
-from zoo.export.bundle import Bundle, read_bundle, write_bundle
+from zoo.export.bundle import SIGNATURE, Bundle, read_bundle, write_bundle
 from zoo.export.golden import golden_entries, read_golden
 from zoo.export.verify import (
     EDGE_WORKER,
@@ -51,7 +52,13 @@ def rewritten(path: Path, flatbuffer: bytes | None = None, **entries: bytes) -> 
     """Write the stored bundle with another model or other entries, and digests that fit."""
     bundle = read_bundle(PRICE)
     write_bundle(
-        path, flatbuffer or bundle.flatbuffer, {**bundle.entries, **entries}, name=bundle.name, task=bundle.task
+        path,
+        flatbuffer or bundle.flatbuffer,
+        {**bundle.entries, **entries},
+        name=bundle.name,
+        task=bundle.task,
+        quantize=bundle.quantize,
+        signatures=check_interface(bundle.flatbuffer),
     )
     return path
 
@@ -74,7 +81,7 @@ def test_an_operator_of_tensorflow_is_refused(graph: int) -> None:
 
 
 def test_interface() -> None:
-    found = check_interface(read_bundle(PRICE).flatbuffer)
+    found = check_interface(read_bundle(PRICE).flatbuffer)[SIGNATURE]
     assert found["inputs"] == {"window": {"shape": [1, 12, 5], "dtype": "float32"}}
     assert found["outputs"]["quantiles"] == {"shape": [1, 3, 5], "dtype": "float32"}
     assert set(found["outputs"]) == {"mean", "quantiles", "step_weights"}
@@ -191,9 +198,13 @@ def test_verify_a_good_file(path: Path) -> None:
 
 
 def test_verify_says_what_is_wrong(tmp_path: Path) -> None:
-    case, inputs, outputs = read_golden(read_bundle(PRICE))[0]
-    other = {**outputs, "mean": outputs["mean"] * np.float32(1.01)}
-    report = verify_file(rewritten(tmp_path / "answers.tflite", **golden_entries([(case, inputs, other)])))
+    case = read_golden(read_bundle(PRICE))[0]
+
+    def answering(outputs: dict[str, np.ndarray]) -> dict[str, bytes]:
+        return golden_entries([dataclasses.replace(case, outputs=outputs)])
+
+    other = {**case.outputs, "mean": case.outputs["mean"] * np.float32(1.01)}
+    report = verify_file(rewritten(tmp_path / "answers.tflite", **answering(other)))
     assert not report["passed"]
     assert report["problems"] == ["1 of 1 golden answers are not reproduced."]
 
@@ -202,8 +213,8 @@ def test_verify_says_what_is_wrong(tmp_path: Path) -> None:
     assert not report["passed"]
     assert "FlexErf" in report["problems"][0]
 
-    names = {**outputs, "extra": outputs["mean"]}
-    report = verify_file(rewritten(tmp_path / "names.tflite", **golden_entries([(case, inputs, names)])))
+    names = {**case.outputs, "extra": case.outputs["mean"]}
+    report = verify_file(rewritten(tmp_path / "names.tflite", **answering(names)))
     assert "names and shapes" in report["problems"][0]
 
     with pytest.raises(ModelFileError, match="no golden examples"):

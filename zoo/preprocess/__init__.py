@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.errors import ModelFileError
-from zoo.preprocess._base import Preprocessor
+from zoo.preprocess._base import Preprocessor, RawInput
 
-__all__ = ["Preprocessor", "load", "load_folder", "save_folder"]
+__all__ = ["Preprocessor", "RawInput", "load", "load_folder", "save_folder"]
 
 
 def load(files: Mapping[str, bytes]) -> Preprocessor:

@@ -87,8 +87,8 @@ def read_columns(value: Any) -> Columns:
     """Read a table.
 
     Args:
-        value: Path of a CSV file with a header (commas, semicolons or tabs; plain or gzipped); a list of dictionaries,
-            one a row; or a mapping (also a data frame) of column names to values.
+        value: Path of a CSV file with a header (commas, semicolons or tabs; plain or gzipped), or the bytes of a plain
+            one; a list of dictionaries, one a row; or a mapping (also a data frame) of column names to values.
 
     Returns:
         The table. Rows are ordered by the date column if there is one, else kept as they are.
@@ -97,7 +97,9 @@ def read_columns(value: Any) -> Columns:
         DataError: If it cannot be read, its columns differ in length, or a date is missing or occurs twice.
     """
     if isinstance(value, (str, os.PathLike)):
-        title, cells, rows = _read_csv(Path(value))
+        title, cells, rows = _read_csv(f"'{value}'", read_text(Path(value)))
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        title, cells, rows = _read_csv("The table", _decode(bytes(value), "The table"))
     elif isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
         title, cells = "The table", {str(name): [row.get(name) for row in value] for name in value[0]}
         rows = [f"row {i}" for i in range(1, len(value) + 1)]
@@ -157,8 +159,19 @@ def _try(text: str, formats: tuple[str, ...]) -> datetime.datetime | None:
     return None
 
 
-def _read_csv(path: Path) -> tuple[str, dict[str, list[Any]], list[str]]:
-    text = read_text(path)
+def write_csv(dates: np.ndarray, columns: Mapping[str, np.ndarray]) -> bytes:
+    """Return a CSV file: a column `date` of datetime64 (N,), and columns by name; numbers are written exactly."""
+    stamps = np.asarray(dates, "datetime64[s]")
+    if (stamps == stamps.astype("datetime64[D]")).all():
+        stamps = stamps.astype("datetime64[D]")
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([DATE_NAMES[0], *columns])
+    writer.writerows(zip(map(str, stamps), *(column.tolist() for column in columns.values()), strict=True))
+    return stream.getvalue().encode()
+
+
+def _read_csv(title: str, text: str) -> tuple[str, dict[str, list[Any]], list[str]]:
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     table: list[list[str]] = []
@@ -169,20 +182,20 @@ def _read_csv(path: Path) -> tuple[str, dict[str, list[Any]], list[str]]:
                 table.append(row)
                 rows.append(f"line {reader.line_num}")
     except csv.Error as error:
-        raise DataError(f"'{path}' is no table: line {reader.line_num}: {error}.") from error
+        raise DataError(f"{title} is no table: line {reader.line_num}: {error}.") from error
     if not table:
-        raise DataError(f"'{path}' is empty; it must have a row of column names and rows of data.")
+        raise DataError(f"{title} is empty; it must have a row of column names and rows of data.")
     header, table, rows = [name.strip() for name in table[0]], table[1:], rows[1:]
     lowered = [name.lower() for name in header]
     for name in header:
         if lowered.count(name.lower()) > 1:
-            raise DataError(f"'{path}' has several columns named '{name}'; rename them.")
+            raise DataError(f"{title} has several columns named '{name}'; rename them.")
     for fields, name in zip(table, rows, strict=True):
         if len(fields) != len(header):
             raise DataError(
-                f"'{path}', {name} has {len(fields)} fields, but there are {len(header)} columns; correct it."
+                f"{title}, {name} has {len(fields)} fields, but there are {len(header)} columns; correct it."
             )
-    return f"'{path}'", {name: [fields[i] for fields in table] for i, name in enumerate(header)}, rows
+    return title, {name: [fields[i] for fields in table] for i, name in enumerate(header)}, rows
 
 
 def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
@@ -199,10 +212,14 @@ def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
         raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
     if len(data) > limit:
         raise DataError(f"'{path}' is larger than {limit >> 20} MiB; split it into smaller files, or give fewer rows.")
+    return _decode(data, f"'{path}'")
+
+
+def _decode(data: bytes, title: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"'{path}' is not UTF-8: line {line} has the byte 0x{data[error.start]:02x}; convert it."
+            f"{title} is not UTF-8: line {line} has the byte 0x{data[error.start]:02x}; convert it."
         ) from None

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from zoo.errors import DataError, require
-from zoo.preprocess._base import Preprocessor
+from zoo.preprocess._base import Preprocessor, RawInput
 from zoo.preprocess.image import load_image
 from zoo.results import Caption
 
@@ -153,6 +153,10 @@ class CaptionPreprocessor(Preprocessor):
         """Turn a picture (path, bytes, PIL image, array) into `image` uint8 (1, H, W, 3); see `load_image`."""
         return {"image": load_image(value, self.image_size)[None]}
 
+    def made_up(self) -> list[RawInput]:
+        """Return a disc on stripes in the model's size, and in two others that must be resized."""
+        return [RawInput.of_image(_disc(*size)) for size in (self.image_size, (100, 60), (40, 130))]
+
     def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Caption:
         """Turn the serving outputs of one picture into a caption."""
         length = int(np.reshape(outputs["length"], -1)[0])
@@ -213,6 +217,16 @@ class CaptionPreprocessor(Preprocessor):
             ids.append(token)
             start = stop
         return ids
+
+
+def _disc(height: int, width: int) -> np.ndarray:
+    """Return a picture uint8 (height, width, 3) of fine stripes, a colour gradient and a disc."""
+    rows, columns = np.indices((height, width))
+    stripes = 255 * ((rows + columns) // 3 % 2)
+    picture = np.stack([stripes, 255 * rows // max(1, height - 1), 255 * columns // max(1, width - 1)], axis=-1)
+    inside = (2 * rows - height) ** 2 * width**2 + (2 * columns - width) ** 2 * height**2 < (height * width) ** 2 // 2
+    picture[inside] = (255, 204, 77)
+    return picture.astype(np.uint8)
 
 
 def _pieces(text: str, language: str) -> list[str]:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.preprocess._base import Preprocessor
-from zoo.preprocess._table import read_columns
+from zoo.preprocess._base import Preprocessor, RawInput
+from zoo.preprocess._table import read_columns, write_csv
 from zoo.results import Forecast
 
 if TYPE_CHECKING:
@@ -227,10 +227,10 @@ class SeriesPreprocessor(Preprocessor):
         """Turn a table into the last window.
 
         Args:
-            value: Path of a CSV file with a header; an array (n, features) in the order of `columns`; a list of
-                dictionaries, one a row; or a mapping of column names to values. Rows are ordered by the date column if
-                there is one, else taken as they are, oldest first. Extra columns are ignored; a column `split_factor`
-                (2 on the day a 2:1 split takes effect, else 1) brings older rows to the last day's units.
+            value: Path or bytes of a CSV file with a header; an array (n, features) in the order of `columns`; a list
+                of dictionaries, one a row; or a mapping of column names to values. Rows are ordered by the date column
+                if there is one, else taken as they are, oldest first. Extra columns are ignored; a column
+                `split_factor` (2 on the day a 2:1 split takes effect, else 1) brings older rows to the units of the last.
 
         Returns:
             `window` float32 (1, window, features).
@@ -273,6 +273,44 @@ class SeriesPreprocessor(Preprocessor):
         shares = np.cumprod(factors)
         table = table * (shares / shares[-1])[:, None] ** _split_powers(self.columns)
         return {"window": table.astype(np.float32)[None]}
+
+    def made_up(self) -> list[RawInput]:
+        """Return three tables.
+
+        A plain one; one with the newest row first, a share split and a column the model does not know; one as short as
+        can be, with semicolons, a byte order mark, carriage returns and names in capitals.
+        """
+        days = np.datetime64("2020-01-30") + np.arange(self.window + 3)
+        steps = np.arange(len(days))
+        shift = np.arange(len(self.columns))
+        values = (100 + 7 * np.sin(0.3 * steps) + 0.11 * steps)[:, None] + 0.5 * shift + 0.2 * np.cos(steps)[:, None]
+        values[:, np.flatnonzero(_split_powers(self.columns) < 0)] *= 10_000
+        values = values.round(2)
+        factors = np.where(steps == len(days) - self.window // 2, 2.0, 1.0)
+        old = np.cumprod(factors)[-1] / np.cumprod(factors)
+        split = values * old[:, None] ** _split_powers(self.columns)
+        other = {SPLIT_NAME: factors[::-1], "of_no_use": steps}
+        capitals = dict(zip(map(str.upper, self.columns), values[3:].T * 1.5, strict=True))
+        short = write_csv(days[3:], capitals).replace(b",", b";").replace(b"\n", b"\r\n")
+        return [
+            self.raw(days, values),
+            RawInput("csv", write_csv(days[::-1], dict(zip(self.columns, split[::-1].T, strict=True)) | other)),
+            RawInput("csv", b"\xef\xbb\xbf" + short),
+        ]
+
+    def raw(self, dates: np.ndarray, values: np.ndarray, factors: np.ndarray | None = None) -> RawInput:
+        """Return rows as a CSV file.
+
+        Args:
+            dates: datetime64 (N,).
+            values: (N, features), as a user's file has them.
+            factors: (N,), share splits.
+        """
+        shortest = np.asarray(values).astype(str).astype(np.float64)  # 144.66, not what float32 makes of it
+        columns = dict(zip(self.columns, shortest.T, strict=True))
+        if factors is not None and (np.asarray(factors) != 1).any():
+            columns[SPLIT_NAME] = np.asarray(factors, np.float64)
+        return RawInput("csv", write_csv(dates, columns))
 
     def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Forecast:
         """See the base class."""

@@ -31,7 +31,7 @@ from typing import Any, Self
 import numpy as np
 
 from zoo.errors import DataError, require
-from zoo.preprocess._base import Preprocessor
+from zoo.preprocess._base import Preprocessor, RawInput
 from zoo.results import Classification
 
 SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[URL]")
@@ -44,6 +44,11 @@ _LINKS = re.compile(r"(?:https?://|www\.)\S+")
 _REPEATS = re.compile(r"(.)\1{2,}")
 _LONGEST_WORD = 64
 _SPACE, _WORD, _SINGLE, _NOTHING, _HAN_CHARACTER = range(5)
+_MADE_UP = (
+    "\u200b\t \n",
+    "&lt;b&gt;AT&amp;T&lt;/b&gt; it&#39;s&nbsp;ok, see https://example.org/a?b=c#d or WWW.example.org!!!! soooo GOOD",
+    "很好！物流快 👍🏽👍🏽👍🏽❤️ ﬁne CAFÉ e\u0301 №5 ½ ٣ أهلا ВПЕРЁД नमस्ते ΟΔΥΣΣΕΥΣ İzmir @user #tag_1",
+)
 
 
 class TextPreprocessor(Preprocessor):
@@ -146,6 +151,11 @@ class TextPreprocessor(Preprocessor):
             DataError: If `value` is not a string.
         """
         return {"tokens": self.encode(value)[None]}
+
+    def made_up(self) -> list[RawInput]:
+        """Return texts with entities, links, scripts, emoji, repetitions, too great a length, and no word at all."""
+        longer = " ".join(f"{i} good" for i in range(4 * self.max_length))
+        return [RawInput.of_text(text) for text in (*_MADE_UP, longer)]
 
     def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Classification:
         """Name the classes; the weights of a word's pieces are added up, so that words are shown."""

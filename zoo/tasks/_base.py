@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.preprocess import Preprocessor
+from zoo.preprocess import Preprocessor, RawInput
 
 if TYPE_CHECKING:
     import keras
@@ -44,11 +44,13 @@ class Requests:
         inputs: Serving inputs by name, first axis = example.
         truth: Task-private: references, labels, futures.
         ids: One identifier an example.
+        raw: Gives example i as a person has it, before preprocessing; None if there is no such thing (made-up tokens).
     """
 
     inputs: Arrays
     truth: Any
     ids: list[str]
+    raw: Callable[[int], RawInput] | None = None
 
     def __len__(self) -> int:
         """Return the number of examples."""

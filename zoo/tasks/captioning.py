@@ -16,8 +16,9 @@ import numpy as np
 from zoo.config import BaseConfig
 from zoo.datasets import Dataset, Source
 from zoo.errors import ConfigError
+from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
-from zoo.preprocess.image import load_image
+from zoo.preprocess.image import decode_image, load_image
 from zoo.tasks._base import Requests, Serving, Task
 from zoo.tasks._caption_examples import CaptionExamples
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import keras
 
 _BASELINE_SIZE = (72, 72)
+_RAW_PIXELS = 128 * 128  # golden pictures with more pixels are stored in the model's size
 _SHOWN = 24
 _SHOWN_WORDS = 8
 
@@ -167,8 +169,9 @@ class CaptioningTask(Task):
     def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
         """Return the pictures of a split with their captions."""
         count = len(source)
-        kept = range(count) if limit is None else np.unique(np.linspace(0, count - 1, min(limit, count)).astype(int))
-        records = [source[int(i)] for i in kept]
+        chosen = count if limit is None else min(limit, count)
+        kept = np.unique(np.linspace(0, count - 1, chosen).astype(int)).tolist()
+        records = [source[i] for i in kept]
         images = np.zeros((len(records), *preprocessor.image_size, 3), np.uint8)
         for row, record in enumerate(records):
             images[row] = load_image(record["image"], preprocessor.image_size)
@@ -177,7 +180,13 @@ class CaptioningTask(Task):
             groups=[str(record.get("group", record["id"])) for record in records],
             flags=[bool(record.get("is_flag", False)) for record in records],
         )
-        return Requests({"image": images}, truth, [str(record["id"]) for record in records])
+
+        def raw(index: int) -> RawInput:
+            image = decode_image(source[kept[index]]["image"])
+            small = image.width * image.height <= max(_RAW_PIXELS, images[index].size // 3)
+            return RawInput.of_image(np.asarray(image) if small else images[index])
+
+        return Requests({"image": images}, truth, [str(record["id"]) for record in records], raw)
 
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
         """Return exact match, BLEU, ROUGE-L and CIDEr; with flags among others also the values without them."""

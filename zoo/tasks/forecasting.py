@@ -19,6 +19,7 @@ from zoo.config import BaseConfig
 from zoo.errors import DataError
 from zoo.metrics.baselines_forecast import calibrate_standard_quantiles, drift, ewma_quantiles, persistence
 from zoo.metrics.forecasts import forecast_metrics
+from zoo.preprocess import RawInput
 from zoo.preprocess.series import SeriesPreprocessor, SeriesWindows, volatility
 from zoo.tasks._base import Arrays, Requests, Serving, Task
 
@@ -212,6 +213,7 @@ class ForecastingTask(Task):
         parts: dict[str, list[np.ndarray]] = {name: [] for name in ("window", "future", "times", "dates", "series")}
         start = 0
         for record, cut in zip(records, cuts, strict=True):
+        ends: list[tuple[Any, int]] = []
             positions = chosen[(chosen >= start) & (chosen < start + len(cut))] - start
             start += len(cut)
             rows = cut.ends[positions][:, None] + np.arange(1 - cut.window, cut.horizon + 1)
@@ -223,7 +225,14 @@ class ForecastingTask(Task):
             parts["series"].append(np.full(len(positions), record["id"], dtype=object))
         whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
         return Requests(
+            ends += [(record, int(end)) for end in cut.ends[positions]]
             inputs={"window": whole.pop("window")},
+
+        def raw(index: int) -> RawInput:
+            record, end = ends[index]
+            rows = slice(end + 1 - preprocessor.window, end + 1)
+            return preprocessor.raw(*(np.asarray(record[name])[rows] for name in ("dates", "values", "split_factor")))
+
             truth=whole,
             ids=[
                 f"{series}@{str(time).removesuffix('T00:00:00')}"
@@ -231,6 +240,7 @@ class ForecastingTask(Task):
             ],
         )
 
+            raw=raw,
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
         """See `Task` and `forecast_metrics`; `per_series` has the metrics of every series."""
         return _score(outputs["mean"], outputs["quantiles"], requests, preprocessor)

@@ -18,6 +18,7 @@ import numpy as np
 from zoo.config import BaseConfig
 from zoo.datasets import Dataset, Source
 from zoo.errors import ConfigError, DataError
+from zoo.preprocess import RawInput
 from zoo.preprocess.text import SPECIAL, TextPreprocessor
 from zoo.tasks._base import Arrays, Requests, Serving, Task
 
@@ -184,6 +185,7 @@ class TextClassificationTask(Task):
             [str(record["id"]) for record in records],
         )
 
+            raw=lambda index: RawInput.of_text(texts[index]),
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
         """Return accuracy, macro-F1 with standard errors, the values of every class and the confusion matrix."""
         return _metrics(requests.truth[1], outputs["probabilities"], preprocessor.class_names)
