@@ -19,12 +19,12 @@ _FOREIGN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
 def convert(saved_model: str, out: str, quantize: str) -> None:
-    """Convert with LiteRT's built-in operators only."""
+    """Convert every signature with LiteRT's built-in operators only."""
     import tensorflow as tf
 
-    from zoo.export.bundle import SIGNATURE
+    from zoo.export._compact import compact
 
-    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model, signature_keys=[SIGNATURE])
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantize != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -37,7 +37,7 @@ def convert(saved_model: str, out: str, quantize: str) -> None:
         if foreign:
             raise ExportError(f"LiteRT has no operator for {', '.join(foreign)}; use other keras.ops") from error
         raise
-    Path(out).write_bytes(flatbuffer)
+    Path(out).write_bytes(compact(flatbuffer))
 
 
 def saved_model(description: str, weights: str, folder: str) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import ExportError, ZooError, require
 from zoo.export.bundle import SIGNATURE
 from zoo.files import replace_folder
-from zoo.tasks import Serving
+from zoo.tasks import Serving, Signature
 
 _DTYPES = ("float32", "int32", "uint8")
 
 
 def write_saved_model(serving: Serving, folder: str | os.PathLike[str]) -> None:
-    """Write the whole task as a SavedModel with the signature `serving_default`, atomically.
+    """Write the whole task as a SavedModel with the signature `serving_default` and the task's others, atomically.
 
     Inputs and outputs keep their names; every shape is static. The variables are tracked through
     `keras.export.ExportArchive`, which is what lets the TFLite converter freeze those inside a decode loop.
@@ -31,7 +32,8 @@ def write_saved_model(serving: Serving, folder: str | os.PathLike[str]) -> None:
     """
     target = Path(folder)
     check_saved_model_target(target)
-    for name, (_, dtype) in serving.inputs.items():
+    signatures: dict[str, Signature] = {SIGNATURE: serving, **serving.signatures}
+    for name, dtype in ((name, dtype) for one in signatures.values() for name, (_, dtype) in one.inputs.items()):
         if dtype not in _DTYPES:
             raise ExportError(f"Input '{name}' is {dtype}; clients hold {', '.join(_DTYPES)} only: change the task.")
     tensorflow = require("tensorflow", extra="tf", purpose="Export")
@@ -41,18 +43,22 @@ def write_saved_model(serving: Serving, folder: str | os.PathLike[str]) -> None:
             f"A SavedModel needs Keras's TensorFlow backend, not {keras.backend.backend()}; "
             "set KERAS_BACKEND=tensorflow, or export through zoo.export.exporter."
         )
-    names = list(serving.inputs)
 
-    def endpoint(*values: Any) -> dict[str, Any]:
-        outputs = serving.function(**dict(zip(names, values, strict=True)))
-        return {name: tensorflow.identity(outputs[name], name=name) for name in serving.outputs}
+    def endpoint(signature: Signature) -> Callable[..., dict[str, Any]]:
+        def call(*values: Any) -> dict[str, Any]:
+            outputs = signature.function(**dict(zip(signature.inputs, values, strict=True)))
+            return {name: tensorflow.identity(outputs[name], name=name) for name in signature.outputs}
 
-    signature = [tensorflow.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in serving.inputs.items()]
+        return call
 
     def fill(beside: Path) -> None:
         archive = keras.export.ExportArchive()
         archive.track(serving.model)
-        archive.add_endpoint(SIGNATURE, endpoint, input_signature=signature)
+        for key, signature in signatures.items():
+            specs = [
+                tensorflow.TensorSpec(shape, dtype, name=name) for name, (shape, dtype) in signature.inputs.items()
+            ]
+            archive.add_endpoint(key, endpoint(signature), input_signature=specs)
         archive.write_out(str(beside), verbose=False)
 
     try:

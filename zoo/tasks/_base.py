@@ -63,25 +63,38 @@ class Requests:
 
 
 @dataclass
-class Serving:
-    """The whole task as one static-shape graph.
+class Signature:
+    """A static-shape graph that a file offers by name.
 
     Attributes:
         function: Called with one keyword argument an input, `function(**inputs)` (backend tensors; it uses `keras.ops`
-            only), returns the outputs by name. A per-example scalar such as `length` has shape () when `batch_size`
-            is 1 and (batch_size,) otherwise.
+            only), returns the outputs by name.
         inputs: Name -> (static shape, dtype name). Dtypes are float32, int32 or uint8.
         outputs: Names of the outputs.
-        model: The Keras model whose variables `function` uses.
-        batch_size: First dimension of the inputs.
     """
 
     function: Callable[..., dict[str, Any]]
     inputs: dict[str, tuple[tuple[int, ...], str]]
     outputs: tuple[str, ...]
+
+
+@dataclass
+class Serving(Signature):
+    """The whole task as one static-shape graph.
+
+    Attributes:
+        function: The signature `serving_default`. A per-example scalar such as `length` has shape () when `batch_size`
+            is 1 and (batch_size,) otherwise.
+        model: The Keras model whose variables the functions use.
+        batch_size: First dimension of the inputs.
+        options: The task's options with their values.
+        signatures: What the file offers beside `serving_default`, by name.
+    """
+
     model: keras.Model
     batch_size: int = 1
     options: dict[str, Any] = field(default_factory=dict)
+    signatures: dict[str, Signature] = field(default_factory=dict)
 
 
 class Task(ABC):

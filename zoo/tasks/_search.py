@@ -57,9 +57,8 @@ def greedy_search(decoder: Any, memory: Tensor, *, max_length: int) -> Found:
 
     def step(position: Tensor, last: Tensor, alive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tokens, total, steps, attention, *cache = rest
-        log_probs, cache, weights = _step(decoder, last, position, tuple(cache))
-        # Not argmax: Keras's needs a bitwise operator that LiteRT does not have.
-        token = ops.cast(ops.squeeze(ops.top_k(log_probs, 1)[1], -1), "int32")
+        log_probs, cache, weights = step_log_probabilities(decoder, last, position, tuple(cache))
+        token = next_token(log_probs)
         total = total + alive * ops.max(log_probs, axis=-1)
         steps = steps + alive
         alive = alive * _is_not_end(token)
@@ -105,7 +104,7 @@ def beam_search(decoder: Any, memory: Tensor, *, max_length: int, width: int, le
 
     def step(position: Tensor, last: Tensor, alive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tokens, total, steps, attention, *cache = rest
-        log_probs, cache, weights = _step(decoder, last, position, tuple(cache))
+        log_probs, cache, weights = step_log_probabilities(decoder, last, position, tuple(cache))
         vocab_size = log_probs.shape[-1]
         # An ended caption goes on with padding, at no cost and with nothing else possible.
         stay = ops.where(ops.arange(vocab_size, dtype="int32") == PADDING, 0.0, _NEVER)
@@ -134,14 +133,25 @@ def beam_search(decoder: Any, memory: Tensor, *, max_length: int, width: int, le
     return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)
 
 
-def _step(decoder: Any, last: Tensor, position: Tensor, cache: tuple[Tensor, ...]) -> tuple[Tensor, Any, Tensor]:
-    """Return log-probabilities (B, V) of the tokens that may follow, the new cache, and the weights (B, N)."""
+def step_log_probabilities(
+    decoder: Any, last: Tensor, position: Tensor, cache: tuple[Tensor, ...]
+) -> tuple[Tensor, Any, Tensor]:
+    """Return log-probabilities (B, V) of the tokens that may follow, the new cache, and the weights (B, N).
+
+    Padding, start and unknown may never follow, and the end not at position 0: their logits are lowered by 1e9.
+    """
     logits, cache, weights = decoder.step(last, position, cache)
     ids = ops.arange(logits.shape[-1], dtype="int32")
     never = ops.logical_or(ops.logical_or(ids == PADDING, ids == START), ids == UNKNOWN)
     never = ops.logical_or(never, ops.logical_and(ids == END, position == 0))  # no caption is empty
     logits = ops.cast(logits, "float32") + ops.expand_dims(ops.where(never, _NEVER, 0.0), 0)
     return ops.log_softmax(logits, axis=-1), cache, ops.cast(weights, "float32")
+
+
+def next_token(log_probabilities: Tensor) -> Tensor:
+    """Return the most probable token, (B, V) -> int32 (B,)."""
+    # Not argmax: Keras's needs a bitwise operator that LiteRT does not have.
+    return ops.cast(ops.squeeze(ops.top_k(log_probabilities, 1)[1], -1), "int32")
 
 
 def _is_not_end(token: Tensor) -> Tensor:

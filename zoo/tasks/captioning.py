@@ -1,7 +1,8 @@
 """Captioning: a picture goes in, a sentence comes out, with a map of attention for each of its words.
 
 A captioning model has a layer `encoder`, `image` (B, H, W, 3) -> (B, h, w, D), and a layer `decoder` with the interface
-of `zoo.layers.transformer_decoder.TransformerDecoder`. The serving function adds the search (`zoo.tasks._search`).
+of `zoo.layers.transformer_decoder.TransformerDecoder`. The serving function adds the search (`zoo.tasks._search`); two
+further signatures do it step by step (`zoo.tasks._caption_steps`).
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ class CaptioningTask(Task):
         Raises:
             ConfigError: If an option does not exist or is out of range.
         """
+        from zoo.tasks._caption_steps import step_signatures
+
         if options:
             known = "beam_width, length_penalty, max_length"
             raise ConfigError(f"Captioning has no serving option '{next(iter(options))}'; it has {known}.")
@@ -164,6 +167,9 @@ class CaptioningTask(Task):
             model=model,
             batch_size=batch_size,
             options={"beam_width": beam_width, "length_penalty": length_penalty, "max_length": steps},
+            signatures=step_signatures(
+                encoder, decoder, image=(height, width), batch_size=batch_size, max_length=steps
+            ),
         )
 
     def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
