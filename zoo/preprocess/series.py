@@ -230,7 +230,8 @@ class SeriesPreprocessor(Preprocessor):
             value: Path or bytes of a CSV file with a header; an array (n, features) in the order of `columns`; a list
                 of dictionaries, one a row; or a mapping of column names to values. Rows are ordered by the date column
                 if there is one, else taken as they are, oldest first. Extra columns are ignored; a column
-                `split_factor` (2 on the day a 2:1 split takes effect, else 1) brings older rows to the units of the last.
+                `split_factor` (2 on the day a 2:1 split takes effect, else 1) brings older rows to the last day's
+                units.
 
         Returns:
             `window` float32 (1, window, features).
