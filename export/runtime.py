@@ -4,6 +4,8 @@
 
     edge = Edge("caption.tflite")
     print(edge.predict("photo.jpg").text)
+    for word in edge.stream("photo.jpg"):
+        print(word, end="", flush=True)
 
 This module needs numpy, `ai_edge_litert` and the preprocessing code that training used, nothing more.
 """
@@ -12,23 +14,34 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from zoo import preprocess
-from zoo.errors import DataError, ModelFileError, require
+from zoo.errors import ConfigError, DataError, ModelFileError, require, unknown_name
 from zoo.export.bundle import SIGNATURE, read_bundle
-from zoo.results import Result
+from zoo.results import Result, StreamedWord
+
+Tensors = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+
+
+class Interface(NamedTuple):
+    """What a signature takes and gives: name -> (shape, dtype)."""
+
+    inputs: Tensors
+    outputs: Tensors
 
 
 class Graph:
-    """The `serving_default` signature of a flatbuffer; safe to call from several threads, which take turns.
+    """The signatures of a flatbuffer; safe to call from several threads, which take turns.
+
+    Nothing is kept in it between calls. All signatures share one interpreter and therefore one lock.
 
     Attributes:
-        inputs: Name -> (shape, dtype) of every input.
-        outputs: Name -> (shape, dtype) of every output.
+        signatures: Name -> interface of every signature; there is always a `serving_default`.
     """
 
     def __init__(self, flatbuffer: bytes, *, num_threads: int = 1, where: str = "the model") -> None:
@@ -48,40 +61,60 @@ class Graph:
         self._lock = threading.Lock()
         try:
             self._interpreter = litert.Interpreter(model_content=flatbuffer, num_threads=num_threads)
-            if SIGNATURE not in self._interpreter.get_signature_list():
+            found = self._interpreter.get_signature_list()
+            if SIGNATURE not in found:
                 raise ModelFileError(f"'{where}' has no signature '{SIGNATURE}'; export the model again.")
             self._interpreter.allocate_tensors()
-            self._runner = self._interpreter.get_signature_runner(SIGNATURE)
+            self._runners = {key: self._interpreter.get_signature_runner(key) for key in found}
+            self.signatures = {
+                key: Interface(_tensors(runner.get_input_details()), _tensors(runner.get_output_details()))
+                for key, runner in self._runners.items()
+            }
         except (ValueError, RuntimeError, TypeError) as error:
             raise ModelFileError(f"LiteRT cannot load '{where}': {_one_line(error)}; export it again.") from error
-        self.inputs = _signature(self._runner.get_input_details())
-        self.outputs = _signature(self._runner.get_output_details())
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the model once.
+    @property
+    def inputs(self) -> Tensors:
+        """Inputs of `serving_default`."""
+        return self.signatures[SIGNATURE].inputs
+
+    @property
+    def outputs(self) -> Tensors:
+        """Outputs of `serving_default`."""
+        return self.signatures[SIGNATURE].outputs
+
+    def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
+        """Run a signature once.
 
         Args:
             inputs: Every input by name, of exactly the model's shapes and dtypes.
+            signature: Name of the signature.
 
         Returns:
             Every output by name; the arrays are the caller's own.
 
         Raises:
+            UnknownNameError: If there is no such signature.
             DataError: If a name, shape or dtype is wrong.
             ModelFileError: If the interpreter fails.
         """
-        if set(inputs) != set(self.inputs):
+        if signature not in self.signatures:
+            raise unknown_name(f"signature of '{self._where}'", signature, self.signatures)
+        wanted = self.signatures[signature].inputs
+        if set(inputs) != set(wanted):
             raise DataError(
-                f"'{self._where}' takes the inputs {', '.join(sorted(self.inputs))}, not {', '.join(sorted(inputs))}."
+                f"'{self._where}' takes the inputs {', '.join(sorted(wanted))}, not {', '.join(sorted(inputs))}."
             )
-        for name, (shape, dtype) in self.inputs.items():
+        for name, (shape, dtype) in wanted.items():
             value = inputs[name]
             if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != dtype:
                 given = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
                 raise DataError(f"Input '{name}' is {given}; '{self._where}' takes {dtype} {shape}.")
         with self._lock:
             try:
-                outputs = self._runner(**{name: np.ascontiguousarray(value) for name, value in inputs.items()})
+                outputs = self._runners[signature](
+                    **{name: np.asarray(value, order="C") for name, value in inputs.items()}
+                )
             except (ValueError, RuntimeError) as error:
                 raise ModelFileError(f"LiteRT failed while running '{self._where}': {_one_line(error)}.") from error
             return {name: np.array(value) for name, value in outputs.items()}
@@ -89,6 +122,10 @@ class Graph:
 
 class Edge:
     """A bundle ready to answer: `predict` takes what a person has and returns a typed result.
+
+    One `Edge` may serve any number of threads: they take turns at the interpreter, and preprocessing runs beside it.
+    What a stream has said so far is held by the stream, so that several may be read in turns or from several threads
+    (each stream by one thread at a time). For answers side by side make one `Edge` a thread, or give `num_threads`.
 
     Attributes:
         bundle: The checked bundle.
@@ -121,14 +158,24 @@ class Edge:
         return self.bundle.task
 
     @property
-    def inputs(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Name -> (shape, dtype) of every input of the model."""
+    def inputs(self) -> Tensors:
+        """Name -> (shape, dtype) of every input of `serving_default`."""
         return self._graph.inputs
 
     @property
-    def outputs(self) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-        """Name -> (shape, dtype) of every output of the model."""
+    def outputs(self) -> Tensors:
+        """Name -> (shape, dtype) of every output of `serving_default`."""
         return self._graph.outputs
+
+    @property
+    def signatures(self) -> dict[str, Interface]:
+        """Name -> inputs and outputs of every signature of the model."""
+        return dict(self._graph.signatures)
+
+    @property
+    def batch_size(self) -> int:
+        """How many inputs the model answers in one run; fixed when the file was exported."""
+        return next(iter(self.inputs.values()))[0][0]
 
     @property
     def report(self) -> dict[str, Any]:
@@ -148,15 +195,65 @@ class Edge:
             DataError: If the input cannot be used; the message says why.
             ModelFileError: If the interpreter fails.
         """
-        request = self.preprocessor.request(value)
-        return self.preprocessor.result(request, self.run(request))
+        return self.predict_batch([value])[0]
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def predict_batch(self, values: Iterable[Any]) -> list[Result]:
+        """Answer for several inputs, `batch_size` of them in one run; the last run is filled up with copies.
+
+        Args:
+            values: What `predict` takes, any number.
+
+        Returns:
+            One result an input.
+
+        Raises:
+            DataError: If an input cannot be used.
+            ModelFileError: If the interpreter fails.
+        """
+        results: list[Result] = []
+        requests = map(self.preprocessor.request, values)
+        while batch := list(islice(requests, self.batch_size)):
+            outputs = self.run(self._filled(batch))
+            for row, request in enumerate(batch):
+                own = outputs if self.batch_size == 1 else {name: array[[row]] for name, array in outputs.items()}
+                results.append(self.preprocessor.result(request, own))
+        return results
+
+    def stream(self, value: Any) -> Iterator[StreamedWord]:
+        """Caption a picture word by word, by greedy search whatever the search in the file is.
+
+        With a file whose `beam_width` is 1 the words are those of `predict`.
+
+        Args:
+            value: A picture.
+
+        Returns:
+            Words, each as soon as it is whole: when the next begins, the last when the caption ends.
+
+        Raises:
+            ConfigError: If the task is not captioning, or the file is older than this.
+            DataError: If the picture cannot be used.
+            ModelFileError: If the interpreter fails.
+        """
+        if not {"encode", "step"} <= set(self.signatures):
+            why = "was exported before streaming; export it again" if self.task == "captioning" else "use predict"
+            raise ConfigError(f"This model of the task {self.task} cannot stream words: {why}.")
+        from zoo.preprocess._stream import join_words, stream_tokens
+
+        inputs = self._filled([self.preprocessor.request(value)])
+        return join_words(stream_tokens(self.run, inputs, self.outputs["tokens"][0][1]), self.preprocessor)
+
+    def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         """Run the bare model: arrays in, arrays out (see `Graph.run`)."""
-        return self._graph.run(inputs)
+        return self._graph.run(inputs, signature)
+
+    def _filled(self, batch: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Put requests of one row each below each other, and copies of the last until the batch is full."""
+        rows = batch + batch[-1:] * (self.batch_size - len(batch))
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
-def _signature(details: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def _tensors(details: Mapping[str, Any]) -> Tensors:
     return {name: (tuple(map(int, item["shape"])), np.dtype(item["dtype"])) for name, item in details.items()}
 
 

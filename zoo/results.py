@@ -39,6 +39,27 @@ class Caption(Result):
 
 
 @dataclass(frozen=True)
+class StreamedWord(Result):
+    """A word of a caption that is still being made.
+
+    Attributes:
+        text: The word, with the space before it that the caption has: the texts of all words joined are the caption.
+        score: Mean log-probability of its tokens, at most 0.
+        tokens: Its pieces.
+        attention: float32 (h, w): where the model looked for it, the mean over its pieces; sums to 1.
+    """
+
+    text: str
+    score: float
+    tokens: tuple[str, ...]
+    attention: np.ndarray
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+@dataclass(frozen=True)
 class Classification(Result):
     """A class with its probability.
 

@@ -35,8 +35,9 @@ UNITS = ("bpe", "words")
 UNSPACED_LANGUAGES = ("zh", "ja", "th")
 """Languages written without spaces between words."""
 
-_SPACE = "▁"
-_PIECE = re.compile(rf"{_SPACE}?\w+|{_SPACE}?[^\w{_SPACE}]|{_SPACE}")
+WORD_SIGN = "▁"
+"""Begins a token that begins a word."""
+_PIECE = re.compile(rf"{WORD_SIGN}?\w+|{WORD_SIGN}?[^\w{WORD_SIGN}]|{WORD_SIGN}")
 _FORMAT_VERSION = 1
 
 
@@ -136,7 +137,7 @@ class CaptionPreprocessor(Preprocessor):
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the caption of ids; special ones are left out."""
-        return "".join(self.pieces(ids)).replace(_SPACE, " ").strip()
+        return "".join(self.pieces(ids)).replace(WORD_SIGN, " ").strip()
 
     def pieces(self, ids: Iterable[int]) -> tuple[str, ...]:
         """Return the tokens of ids; special ones are left out.
@@ -231,9 +232,9 @@ def _disc(height: int, width: int) -> np.ndarray:
 
 def _pieces(text: str, language: str) -> list[str]:
     """Cut a caption into words and punctuation marks: "red hair!" -> ["▁red", "▁hair", "!"]."""
-    words = unicodedata.normalize("NFC", text).replace(_SPACE, " ").split()
-    first = "" if language in UNSPACED_LANGUAGES else _SPACE
-    return _PIECE.findall(first + _SPACE.join(words)) if words else []
+    words = unicodedata.normalize("NFC", text).replace(WORD_SIGN, " ").split()
+    first = "" if language in UNSPACED_LANGUAGES else WORD_SIGN
+    return _PIECE.findall(first + WORD_SIGN.join(words)) if words else []
 
 
 def _byte_pairs(pieces: list[list[str]], vocab_size: int) -> list[str]:
