@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from zoo import display
 from zoo.backend import hush_stderr, start_backend
@@ -175,10 +175,10 @@ class Export:
 
     model: Positional[str]
     """Run folder, or the name of a model (untrained)."""
-    out: Path = Path("model.tflite")
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("model.tflite")
     """Destination; any ending but .tflite gives a SavedModel folder."""
-    quantize: Literal["float32", "float16", "dynamic"] = "float32"
-    """Weights in the file: float32, float16, or 8 bits with float activations (dynamic)."""
+    quantize: Literal["float32", "float16", "dynamic", "int8"] = "float32"
+    """Weights in the file: float32, float16, 8 bits with float activations (dynamic), 8 bits with both (int8)."""
     budget: float = 0.01
     """Largest relative drop of the task's metric that a quantised file may show."""
     beam_width: int | None = None
@@ -280,6 +280,28 @@ class Explain:
 
 
 @dataclass(frozen=True)
+class Web:
+    """Write a static page that answers with a .tflite file in the browser."""
+
+    file: Positional[Path]
+    """The .tflite file."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("site")
+    """Folder to write: new, empty, or a page written before."""
+    litert_dir: Path | None = None
+    """Folder in which npm has installed @litertjs/core; the user's cache, filled once, when not given."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Write the folder, and say how to look at it."""
+        from zoo.export.web import write_site
+
+        report = write_site(self.file, self.out, litert_dir=self.litert_dir)
+        note = f"Look at it: python -m http.server --directory {self.out}, then http://localhost:8000"
+        display.record(report, as_json=self.json, note=note)
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show versions, devices, and what is missing to train, export or run on the edge."""
 
@@ -309,7 +331,7 @@ class Demo:
 
 COMMANDS: dict[str, type[Any]] = {
     cls.__name__.lower(): cls
-    for cls in (List, Show, Train, Evaluate, Predict, Export, Verify, Bench, Inspect, Explain, Doctor, Demo)
+    for cls in (List, Show, Train, Evaluate, Predict, Export, Verify, Bench, Inspect, Explain, Web, Doctor, Demo)
 }
 
 
