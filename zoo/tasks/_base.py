@@ -106,6 +106,8 @@ class Task(ABC):
         main_metric: Key of `score`'s result that early stopping by metric, export budgets and tables use.
         higher_is_better: Whether a larger main metric is better.
         input_help: What a user gives to `predict`, in one line.
+        difference_help: What `difference` measures, in one line.
+        difference_steps: Edges of a histogram of differences: below the first, between them, from the last on.
     """
 
     name: ClassVar[str]
@@ -113,6 +115,8 @@ class Task(ABC):
     main_metric: ClassVar[str]
     higher_is_better: ClassVar[bool]
     input_help: ClassVar[str]
+    difference_help: ClassVar[str]
+    difference_steps: ClassVar[tuple[float, ...]]
 
     @abstractmethod
     def data_options(self, config: Any) -> dict[str, Any]:
@@ -161,6 +165,18 @@ class Task(ABC):
     @abstractmethod
     def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return bool (N,): whether two sets of serving outputs are the same answer, in task units."""
+
+    @abstractmethod
+    def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return float64 (N,): how far apart two sets of serving outputs are, as `difference_help` says; 0 is equal."""
+
+    @abstractmethod
+    def example(self, requests: Requests, index: int, preprocessor: Preprocessor) -> tuple[Any, Any]:
+        """Return what a person sees of a request, and the truth (None where there is none).
+
+        A picture, uint8 (H, W, 3), or a text, each with a text; or the known values of a series (W,) with those that
+        followed (H,).
+        """
 
     @abstractmethod
     def pictures(

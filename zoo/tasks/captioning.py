@@ -55,6 +55,8 @@ class CaptioningTask(Task):
     main_metric = "cider"
     higher_is_better = True
     input_help = "a picture: a path (PNG, JPEG, GIF, BMP, WebP, TIFF), bytes, a PIL image or a uint8 array"
+    difference_help = "tokens to change, plus the difference of the scores (below 1)"
+    difference_steps = (1.0, 2.0, 3.0, 4.0, 6.0)
 
     def data_options(self, config: Any) -> dict[str, Any]:
         """Return nothing: no dataset option follows from the model."""
@@ -228,6 +230,19 @@ class CaptioningTask(Task):
         lengths = np.reshape(expected["length"], -1) == np.reshape(actual["length"], -1)
         return lengths & (np.asarray(expected["tokens"]) == np.asarray(actual["tokens"])).all(-1)
 
+    def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Count the tokens to insert, remove or replace; captions of the same tokens differ by their scores alone."""
+        lengths = [np.reshape(outputs["length"], -1) for outputs in (expected, actual)]
+        pairs = zip(expected["tokens"], actual["tokens"], *lengths, strict=True)
+        edits = [edit_distance(left[:one].tolist(), right[:other].tolist()) for left, right, one, other in pairs]
+        scores = [np.reshape(outputs["score"], -1).astype(np.float64) for outputs in (expected, actual)]
+        return np.asarray(edits, np.float64) + np.minimum(np.abs(scores[0] - scores[1]), 0.999)
+
+    def example(self, requests: Requests, index: int, preprocessor: Any) -> tuple[np.ndarray, str | None]:
+        """Return the picture, uint8 (H, W, 3), and its captions."""
+        truth = " / ".join(requests.truth.references[index]) if requests.truth is not None else None
+        return requests.inputs["image"][index], truth
+
     def pictures(
         self, folder: Path, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
     ) -> list[Path]:
@@ -291,6 +306,19 @@ def _metrics(texts: Sequence[str], truth: CaptionTruth, language: str) -> dict[s
             if f"{key}_se" in part:
                 result[f"{key}_without_flags_se"] = part[f"{key}_se"]
     return result
+
+
+def edit_distance(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Return how few insertions, removals and replacements make one sequence the other (Levenshtein 1966)."""
+    costs = list(range(len(right) + 1))
+    for row, one in enumerate(left, 1):
+        diagonal, costs[0] = costs[0], row
+        for column, other in enumerate(right, 1):
+            diagonal, costs[column] = (
+                costs[column],
+                min(costs[column] + 1, costs[column - 1] + 1, diagonal + (one != other)),
+            )
+    return costs[-1]
 
 
 def _cell(text: str) -> str:

@@ -124,6 +124,8 @@ class ForecastingTask(Task):
     main_metric = "pinball"
     higher_is_better = False
     input_help = "a CSV file with a header and, best, a date column; or an array (rows, columns)"
+    difference_help = "largest change of a mean or quantile, relative to the largest value forecast"
+    difference_steps = (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 
     def data_options(self, config: Any) -> dict[str, Any]:
         """See `Task`: between the splits lies a gap of one window, and a series is at least one window long."""
@@ -211,9 +213,9 @@ class ForecastingTask(Task):
         total = sum(len(cut) for cut in cuts)
         chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, limit or total)).astype(int))
         parts: dict[str, list[np.ndarray]] = {name: [] for name in ("window", "future", "times", "dates", "series")}
+        ends: list[tuple[Any, int]] = []
         start = 0
         for record, cut in zip(records, cuts, strict=True):
-        ends: list[tuple[Any, int]] = []
             positions = chosen[(chosen >= start) & (chosen < start + len(cut))] - start
             start += len(cut)
             rows = cut.ends[positions][:, None] + np.arange(1 - cut.window, cut.horizon + 1)
@@ -223,24 +225,24 @@ class ForecastingTask(Task):
             parts["times"].append(dates[cut.ends[positions]])
             parts["dates"].append(dates[rows])
             parts["series"].append(np.full(len(positions), record["id"], dtype=object))
-        whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-        return Requests(
             ends += [(record, int(end)) for end in cut.ends[positions]]
-            inputs={"window": whole.pop("window")},
+        whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
         def raw(index: int) -> RawInput:
             record, end = ends[index]
             rows = slice(end + 1 - preprocessor.window, end + 1)
             return preprocessor.raw(*(np.asarray(record[name])[rows] for name in ("dates", "values", "split_factor")))
 
+        return Requests(
+            inputs={"window": whole.pop("window")},
             truth=whole,
             ids=[
                 f"{series}@{str(time).removesuffix('T00:00:00')}"
                 for series, time in zip(whole["series"], whole["times"], strict=True)
             ],
+            raw=raw,
         )
 
-            raw=raw,
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
         """See `Task` and `forecast_metrics`; `per_series` has the metrics of every series."""
         return _score(outputs["mean"], outputs["quantiles"], requests, preprocessor)
@@ -283,6 +285,20 @@ class ForecastingTask(Task):
             size = np.abs(left).max(axis=1, keepdims=True)
             same &= (np.abs(left - right) <= 1e-4 * size + 1e-12).all(axis=1)
         return same
+
+    def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """See `Task`: the largest change of a mean or quantile, relative to the largest value forecast."""
+        left, right = (
+            np.concatenate([np.reshape(outputs[name], (len(outputs["mean"]), -1)) for name in ("mean", "quantiles")], 1)
+            for outputs in (expected, actual)
+        )
+        size = np.abs(left, dtype=np.float64).max(axis=1)
+        return np.abs(np.subtract(left, right, dtype=np.float64)).max(axis=1) / np.maximum(size, 1e-12)
+
+    def example(self, requests: Requests, index: int, preprocessor: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `Task`: the target's known values (W,) and what followed (H,)."""
+        known = requests.inputs["window"][index, :, preprocessor.target_index]
+        return known, requests.truth["future"][index] if requests.truth is not None else None
 
     def pictures(
         self,

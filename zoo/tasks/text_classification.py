@@ -70,6 +70,8 @@ class TextClassificationTask(Task):
     main_metric = "macro_f1"
     higher_is_better = True
     input_help = "a text, in quotes"
+    difference_help = "largest change of the probability of a class"
+    difference_steps = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
     def data_options(self, config: Any) -> dict[str, Any]:
         """Return nothing: no dataset option follows from the model."""
@@ -183,9 +185,9 @@ class TextClassificationTask(Task):
             {"tokens": preprocessor.encode_all(texts)},
             (texts, _labels(records, preprocessor)),
             [str(record["id"]) for record in records],
+            raw=lambda index: RawInput.of_text(texts[index]),
         )
 
-            raw=lambda index: RawInput.of_text(texts[index]),
     def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
         """Return accuracy, macro-F1 with standard errors, the values of every class and the confusion matrix."""
         return _metrics(requests.truth[1], outputs["probabilities"], preprocessor.class_names)
@@ -211,6 +213,17 @@ class TextClassificationTask(Task):
     def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
         """Tell which texts got the same class."""
         return np.argmax(expected["probabilities"], -1) == np.argmax(actual["probabilities"], -1)
+
+    def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the change of the class whose probability changed most."""
+        return np.abs(np.subtract(expected["probabilities"], actual["probabilities"], dtype=np.float64)).max(-1)
+
+    def example(self, requests: Requests, index: int, preprocessor: Any) -> tuple[str, str | None]:
+        """Return the text (of made-up tokens their pieces) and the name of its class."""
+        if requests.truth is None:
+            return " ".join(preprocessor.vocabulary[i] for i in requests.inputs["tokens"][index] if i), None
+        texts, labels = requests.truth
+        return texts[index], preprocessor.class_names[labels[index]]
 
     def pictures(
         self, folder: Path, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
