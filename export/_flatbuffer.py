@@ -42,7 +42,7 @@ class Model:
         from ai_edge_litert import schema_py_generated as schema
 
         self.tree = schema.ModelT.InitFromPackedBuf(bytearray(flatbuffer), 0)
-        self._float = schema.TensorType.FLOAT32
+        self._types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
         self._names: dict[str, bytes] = {}
         for g, graph in enumerate(self.tree.subgraphs):
             for t, tensor in enumerate(graph.tensors):
@@ -65,13 +65,21 @@ class Model:
             for operator in graph.operators
         ]
 
+    def type_of(self, tensor: Any) -> str:
+        """Return the name of a tensor's type, such as float32."""
+        return self._types[tensor.type]
+
     def is_float(self, tensor: Any) -> bool:
         """Return whether a tensor is float32."""
-        return tensor is not None and bool(tensor.type == self._float)
+        return tensor is not None and self.type_of(tensor) == "float32"
+
+    def is_constant(self, tensor: Any) -> bool:
+        """Return whether a tensor has content in the file."""
+        return tensor is not None and self.tree.buffers[tensor.buffer].data is not None
 
     def constant(self, tensor: Any) -> np.ndarray | None:
         """Return the values of a constant float32 tensor, else None."""
-        if not self.is_float(tensor) or self.tree.buffers[tensor.buffer].data is None:
+        if not self.is_float(tensor) or not self.is_constant(tensor):
             return None
         return np.frombuffer(bytes(self.tree.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
 

@@ -9,6 +9,7 @@ A crash here (the calibrator is native code) does not take the parent down. Name
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -23,50 +24,89 @@ from zoo.export._process import read_arrays, run_command
 
 Range = tuple[float, float]
 Ranges = dict[str, Range]
+Arrays = dict[str, np.ndarray]
+Samples = Mapping[str, Mapping[str, np.ndarray]]
 
 _TABLES = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "GATHER": 0}
 """Operators with weights, and which input these are."""
 
 
-def observe(flatbuffer: bytes, samples: Mapping[str, Mapping[str, np.ndarray]]) -> Ranges:
-    """Run a float model on samples and return the range of every tensor that an operator wrote, loops included.
+class Observer:
+    """Runs a float model and keeps the range of every tensor that an operator wrote, bodies of loops included.
 
-    Args:
-        flatbuffer: The model; names of tensors are unique.
-        samples: Signature -> input -> values, first axis = example.
+    Attributes:
+        ranges: Name of the tensor -> lowest and highest value.
     """
-    from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
-    from ai_edge_quantizer.recipe_manager import RecipeManager
-    from ai_edge_quantizer.utils.qsv_utils import min_max_update
 
-    # The only mode that sees into the body of a WHILE; it observes operators' outputs alone.
-    calibrator = Calibrator(flatbuffer, 1, CalibrationMode.CALIBRATION_PROFILER_BASED, min_max_update)
-    signatures = calibrator._tfl_interpreter._get_full_signature_list()
-    missing = sorted(set(samples) - set(signatures))
-    if missing:
-        raise ExportError(f"the model has no signature '{missing[0]}'")
-    for signature, arrays in samples.items():
-        runner = calibrator._tfl_interpreter.get_signature_runner(signature)
-        shapes = {name: tuple(detail["shape"]) for name, detail in runner.get_input_details().items()}
-        count = len(next(iter(arrays.values())))
-        requests = [{name: arrays[name][i].reshape(shape) for name, shape in shapes.items()} for i in range(count)]
-        calibrator.calibrate({signature: requests}, RecipeManager())
-    return {
-        name: (float(np.min(found["min"])), float(np.max(found["max"])))
-        for name, found in calibrator.get_model_qsvs().items()
-    }
+    def __init__(self, flatbuffer: bytes) -> None:
+        """Load the model; the names of its tensors are unique."""
+        from ai_edge_quantizer.calibrator import CalibrationMode, Calibrator
+        from ai_edge_quantizer.recipe_manager import RecipeManager
+        from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+        # The only mode that sees into a WHILE. It observes the outputs of operators, nothing else.
+        self._calibrator = Calibrator(flatbuffer, 1, CalibrationMode.CALIBRATION_PROFILER_BASED, min_max_update)
+        self._recipe = RecipeManager()
+        interpreter = self._calibrator._tfl_interpreter
+        self._inputs: dict[str, dict[str, dict[str, Any]]] = {
+            key: interpreter.get_signature_runner(key).get_input_details()
+            for key in self._calibrator.get_signature_list()
+        }
+        self.ranges: Ranges = {}
+
+    def observe(self, samples: Samples) -> None:
+        """Run the samples; a signature without any gets what the others return (see `_follow`)."""
+        for key, arrays in samples.items():
+            if key not in self._inputs:
+                raise ExportError(f"the model has no signature '{key}'")
+            for index in range(len(next(iter(arrays.values())))):
+                values = {name: array[index] for name, array in arrays.items()}
+                values |= self._run(key, values)
+                self._follow({other for other in self._inputs if other not in samples}, values)
+        for name, found in self._calibrator.get_model_qsvs().items():
+            self.ranges[name] = float(np.min(found["min"])), float(np.max(found["max"]))
+
+    def _run(self, key: str, values: Arrays) -> Arrays:
+        request = {}
+        for name, item in self._inputs[key].items():
+            array = request[name] = np.asarray(values[name]).astype(item["dtype"]).reshape(item["shape"])
+            low, high = self.ranges.get(item["name"], (np.inf, -np.inf))
+            self.ranges[item["name"]] = min(low, float(array.min())), max(high, float(array.max()))
+        self._calibrator.clear_cached_output()
+        self._calibrator.calibrate({key: [request]}, self._recipe, cache_output=True)
+        (outputs,) = self._calibrator.get_cached_output()
+        return dict(outputs)
+
+    def _follow(self, waiting: set[str], values: Arrays) -> None:
+        """Run signatures on what others returned, as a client chains `encode` and `step`.
+
+        An input gets the last output of its name, or that of `next_<name>`; a scalar integer without either counts the
+        runs, any other starts at 1 (the start token). A signature that feeds itself runs `length` times. One that lacks
+        an input is not run, and its operators stay float.
+        """
+        while ready := sorted(key for key in waiting if self._can_run(key, values)):
+            waiting.remove(ready[0])
+            for turn in range(max(1, int(np.max(values.get("length", 1))))):
+                inputs = {
+                    name: values.get(
+                        name, values.get(f"next_{name}", np.full(item["shape"], 1 if len(item["shape"]) else turn))
+                    )
+                    for name, item in self._inputs[ready[0]].items()
+                }
+                outputs = self._run(ready[0], inputs)
+                values |= outputs
+                if outputs.keys().isdisjoint(inputs):
+                    break
+
+    def _can_run(self, key: str, values: Arrays) -> bool:
+        return all(
+            item["dtype"] == np.int32 or np.size(values.get(name, ())) == math.prod(item["shape"])
+            for name, item in self._inputs[key].items()
+        )
 
 
-def complete(model: Model, ranges: Ranges, samples: Mapping[str, Mapping[str, np.ndarray]]) -> Ranges:
-    """Add the ranges of what no operator writes: inputs of the signatures and the variables of loops."""
-    ranges = dict(ranges)
-    for signature in model.tree.signatureDefs:
-        graph = model.tree.subgraphs[signature.subgraphIndex]
-        given = samples.get(signature.signatureKey.decode(), {})
-        for item in signature.inputs:
-            tensor, values = graph.tensors[item.tensorIndex], given.get(item.name.decode())
-            if values is not None and model.is_float(tensor):
-                ranges[name_of(tensor)] = (float(values.min()), float(values.max()))
+def complete(model: Model, ranges: Ranges) -> None:
+    """Add the ranges of the variables of loops, which are inputs of the loop or outputs of its body."""
     for node, condition, body in model.loops():
         for place, before in enumerate(node.inputs):
             after = body.tensors[body.outputs[place]]
@@ -75,7 +115,6 @@ def complete(model: Model, ranges: Ranges, samples: Mapping[str, Mapping[str, np
                 for graph in (condition, body):
                     name = name_of(graph.tensors[graph.inputs[place]])
                     ranges[name] = (min(low for low, _ in found), max(high for _, high in found))
-    return ranges
 
 
 def _range_of(model: Model, ranges: Ranges, tensor: Any) -> Range | None:
@@ -133,11 +172,13 @@ def quantize(source: str, samples: str, out: str) -> None:
         signature, _, name = key.partition("/")
         given.setdefault(signature, {})[name] = values
     model = Model(Path(source).read_bytes())
-    ranges = complete(model, observe(model.pack(), given), given)
-    chosen = choose(model, ranges)
+    observer = Observer(model.pack())
+    observer.observe(given)
+    complete(model, observer.ranges)
+    chosen = choose(model, observer.ranges)
     if not chosen:
         raise ExportError("no operator of the model can run in int8")
-    Path(out).write_bytes(rewrite(model, chosen, ranges))
+    Path(out).write_bytes(rewrite(model, chosen, observer.ranges))
 
 
 def main(arguments: list[str]) -> None:

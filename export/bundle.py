@@ -32,7 +32,7 @@ FORMAT = "attention-zoo bundle"
 FORMAT_VERSION = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "serving_default"
-QUANTIZATIONS = ("float32", "float16", "dynamic")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 
 DTYPES = ("float32", "int32", "uint8")
 """What every client can hold."""
@@ -81,7 +81,7 @@ class Bundle:
 
     @property
     def quantize(self) -> str:
-        """How the weights are stored: float32, float16 or dynamic."""
+        """How weights and activations are stored: float32, float16, dynamic or int8."""
         return str(self.manifest["quantize"])
 
     @property

@@ -17,6 +17,8 @@ from zoo.export._process import run_worker
 from zoo.export.benchmark import measure
 from zoo.export.bundle import SIGNATURE, pack_bundle, unpack_bundle, write_bundle
 from zoo.export.golden import golden_cases, golden_entries
+from zoo.export.quantize import operators_by_type, quantize_int8
+from zoo.export.samples import calibration_samples, random_requests
 from zoo.export.saved_model import check_saved_model_target, write_saved_model
 from zoo.export.tflite import TENSORFLOW_ON_CPU, WORKER, check_installed, check_quantize, convert
 from zoo.export.verify import by_example, check_interface, check_operators, judge, run_without_tensorflow
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from zoo.run import Run
 
 _SPLIT = "valid"  # the gate decides, and decisions are not made on the test split
-_SEED = 20
 
 
 def export_run(
@@ -51,7 +52,8 @@ def export_run(
         run: A run; `Run.untrained(name)` for a model that has not been trained.
         path: Destination. With the suffix `.tflite` a bundle, and beside it `<path>.report.json`; any other name gives
             a SavedModel folder.
-        quantize: "float32", "float16" or "dynamic" (see `zoo.export.tflite.convert`).
+        quantize: "float32", "float16", "dynamic" (see `zoo.export.tflite.convert`) or "int8" (see
+            `zoo.export.quantize`).
         budget: Largest relative drop of the task's main metric a quantised file of a trained model may show.
         examples: How many examples of the validation split to compare; 64 for float32, 512 otherwise.
         requests: Examples to compare instead of the run's own (an untrained run has none and gets random ones).
@@ -86,7 +88,11 @@ def export_run(
     with _scratch(target) as scratch:
         folder, draft = scratch / "saved_model", scratch / "model.tflite"
         _write_graph(run, serving, serving_options, folder, scratch, timeout)
-        flatbuffer = convert(folder, quantize, timeout=timeout)
+        if quantize == "int8":
+            samples = calibration_samples(run, serving).inputs
+            flatbuffer = quantize_int8(convert(folder, timeout=timeout), {SIGNATURE: samples}, timeout=timeout)
+        else:
+            flatbuffer = convert(folder, quantize, timeout=timeout)
         signatures = check_interface(flatbuffer)
         report: dict[str, Any] = {
             "name": run.name,
@@ -95,6 +101,7 @@ def export_run(
             "trained": run.trained,
             "flatbuffer_bytes": len(flatbuffer),
             "operators": check_operators(flatbuffer),
+            "operators_by_type": operators_by_type(flatbuffer),
             "interface": signatures[SIGNATURE],
             "serving_options": serving.options,
         }
@@ -112,14 +119,17 @@ def export_run(
             preprocessor=run.preprocessor,
             requests=requests,
             expected=expected,
-            actual=by_example(answers),
+            actual=by_example(answers, len(requests)),
             quantize=quantize,
             trained=run.trained and requests.truth is not None,
             budget=budget,
         )
-        report["latency"] = measure(draft, _one(requests.inputs, 0), timeout=timeout)
+        report["latency"] = measure(draft, requests.take(1), timeout=timeout)
         cases = golden_cases(
-            requests, run.preprocessor, lambda inputs: run_without_tensorflow(draft, inputs, timeout=timeout)
+            requests,
+            run.preprocessor,
+            lambda inputs: run_without_tensorflow(draft, inputs, timeout=timeout),
+            serving.batch_size,
         )
     entries |= {"report.json": to_json(report).encode(), **golden_entries(cases)}
     unpack_bundle(pack_bundle(flatbuffer, entries, **about), os.fspath(target))
@@ -180,37 +190,6 @@ def _requests(run: Run, serving: Serving, count: int) -> Requests:
     if len(requests) == 0:
         raise DataError(f"The split '{_SPLIT}' has no examples to check the export with; give more data.")
     return requests
-
-
-def random_requests(serving: Serving, count: int, *, tokens: int, seed: int = _SEED) -> Requests:
-    """Return made-up inputs for a model that has no data.
-
-    Pixels are uniform; windows are random walks around 100, as prices are; token rows have a random length and are
-    filled up with zeros.
-
-    Args:
-        serving: Says names, shapes and dtypes.
-        count: Number of examples.
-        tokens: Number of token ids.
-        seed: Random seed.
-    """
-    rng = np.random.default_rng(seed)
-    inputs: dict[str, np.ndarray] = {}
-    for name, (shape, dtype) in serving.inputs.items():
-        size = (count, *shape[1:])
-        if dtype == "uint8":
-            inputs[name] = rng.integers(0, 256, size, dtype=np.uint8)
-        elif dtype == "int32":
-            ids = rng.integers(1, max(2, tokens), size, dtype=np.int32)
-            lengths = rng.integers(1, size[-1] + 1, (count, *[1] * (len(size) - 1)))
-            inputs[name] = np.where(np.arange(size[-1]) < lengths, ids, 0).astype(np.int32)
-        else:
-            inputs[name] = (100 * np.exp(np.cumsum(rng.normal(0, 0.01, size), axis=1))).astype(np.float32)
-    return Requests(inputs, None, [f"random {i}" for i in range(count)])
-
-
-def _one(inputs: Mapping[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
-    return {name: array[index : index + 1] for name, array in inputs.items()}
 
 
 def _description(run: Run) -> dict[str, Any]:

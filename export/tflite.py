@@ -37,6 +37,8 @@ def convert(saved_model: str | os.PathLike[str], quantize: str = "float32", *, t
         MissingExtraError: If TensorFlow is not installed.
     """
     check_quantize(quantize)
+    if quantize == "int8":
+        raise ExportError("The converter does not make int8 files; give its float32 file to zoo.export.quantize.")
     check_installed()
     with tempfile.TemporaryDirectory(prefix="zoo-convert-") as scratch:
         out = Path(scratch) / "model.tflite"

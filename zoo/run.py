@@ -178,7 +178,7 @@ class Run:
 
         Args:
             path: Destination, ending in `.tflite`; any other name gives a SavedModel folder.
-            quantize: "float32", "float16" or "dynamic".
+            quantize: "float32", "float16", "dynamic" or "int8".
             **options: `budget`, `examples`, and the task's serving options (see `zoo.export.exporter.export_run`).
 
         Returns:

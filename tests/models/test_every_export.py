@@ -64,7 +64,7 @@ def test_float32_answers_as_keras(name: str, tiny_data: Callable[[str], Path], t
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("quantize", ["float16", "dynamic"])
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
 @pytest.mark.parametrize("name", NAMES)
 def test_quantised_files_load_and_answer(
     name: str, quantize: str, tiny_data: Callable[[str], Path], tmp_path: Path
