@@ -32,7 +32,7 @@ class Blocker(importlib.abc.MetaPathFinder):
 
 
 def run(model: str, inputs: str, outputs: str) -> None:
-    """Answer every example of an `.npz` file, one at a time."""
+    """Answer the examples of an `.npz` file, as many at a time as the model takes; the last batch is filled up."""
     import numpy as np
 
     from zoo.export._process import read_arrays, write_arrays
@@ -40,8 +40,11 @@ def run(model: str, inputs: str, outputs: str) -> None:
 
     edge = Edge(model)
     examples = read_arrays(inputs)
-    count = len(next(iter(examples.values())))
-    answers = [edge.run({name: array[i : i + 1] for name, array in examples.items()}) for i in range(count)]
+    count, size = len(next(iter(examples.values()))), edge.batch_size
+    answers = [
+        edge.run(edge.fill({name: array[i : i + size] for name, array in examples.items()}))
+        for i in range(0, count, size)
+    ]
     write_arrays(Path(outputs), {name: np.stack([answer[name] for answer in answers]) for name in edge.outputs})
 
 
@@ -59,7 +62,7 @@ def bench(model: str, inputs: str, result: str, threads: str, runs: str) -> None
     from zoo.export.runtime import Edge
 
     load_ms, edge = _timed(lambda: Edge(model, num_threads=int(threads)))
-    request = {name: array[:1] for name, array in read_arrays(inputs).items()}
+    request = edge.fill({name: array[: edge.batch_size] for name, array in read_arrays(inputs).items()})
     first_ms, _ = _timed(lambda: edge.run(request))
     later = [_timed(lambda: edge.run(request))[0] for _ in range(int(runs))]
     low, high = np.percentile(later, [50, 95])

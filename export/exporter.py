@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from zoo.errors import ConfigError, DataError, ExportError, ZooError
 from zoo.export._process import run_worker
 from zoo.export.benchmark import measure
@@ -103,7 +101,7 @@ def export_run(
             "operators": check_operators(flatbuffer),
             "operators_by_type": operators_by_type(flatbuffer),
             "interface": signatures[SIGNATURE],
-            "serving_options": serving.options,
+            "serving_options": {"batch_size": serving.batch_size, **serving.options},
         }
         about: dict[str, Any] = {"name": run.name, "task": run.task.name, "quantize": quantize}
         about["signatures"] = signatures

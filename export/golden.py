@@ -56,7 +56,10 @@ class GoldenCase:
 
 
 def golden_cases(
-    requests: Requests, preprocessor: Preprocessor, answer: Callable[[Arrays], Mapping[str, np.ndarray]]
+    requests: Requests,
+    preprocessor: Preprocessor,
+    answer: Callable[[Arrays], Mapping[str, np.ndarray]],
+    batch_size: int = 1,
 ) -> list[GoldenCase]:
     """Choose examples and let the file answer them.
 
@@ -66,16 +69,21 @@ def golden_cases(
     Args:
         requests: Real examples; only those with `raw` are used.
         preprocessor: Turns them into inputs and outputs into answers.
-        answer: Maps serving inputs (first axis = example) to serving outputs with an axis of examples in front.
+        answer: Maps serving inputs (first axis = example) to serving outputs with an axis of runs in front.
+        batch_size: How many inputs the model takes at once; a case is a whole batch of copies.
     """
     raw = {} if requests.raw is None else {requests.ids[i]: requests.raw(i) for i in _chosen(requests)}
     raw |= {f"made up {number}": request for number, request in enumerate(preprocessor.made_up(), start=1)}
-    inputs = [preprocessor.request(request.value()) for request in raw.values()]
+    inputs = [
+        {name: np.repeat(array, batch_size, axis=0) for name, array in preprocessor.request(request.value()).items()}
+        for request in raw.values()
+    ]
     outputs = answer({name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]})
     cases = []
     for i, (identifier, request) in enumerate(raw.items()):
         said = {name: array[i] for name, array in outputs.items()}
-        result = preprocessor.result(inputs[i], said).to_dict()
+        one = {name: array if batch_size == 1 else array[:1] for name, array in said.items()}
+        result = preprocessor.result({name: array[:1] for name, array in inputs[i].items()}, one).to_dict()
         kept = {name: value for name, value in result.items() if name not in _ARRAYS}
         cases.append(GoldenCase(identifier, inputs[i], said, request, kept))
     return cases

@@ -213,7 +213,8 @@ class Edge:
         results: list[Result] = []
         requests = map(self.preprocessor.request, values)
         while batch := list(islice(requests, self.batch_size)):
-            outputs = self.run(self._filled(batch))
+            rows = {name: np.concatenate([request[name] for request in batch]) for name in batch[0]}
+            outputs = self.run(self.fill(rows))
             for row, request in enumerate(batch):
                 own = outputs if self.batch_size == 1 else {name: array[[row]] for name, array in outputs.items()}
                 results.append(self.preprocessor.result(request, own))
@@ -240,17 +241,17 @@ class Edge:
             raise ConfigError(f"This model of the task {self.task} cannot stream words: {why}.")
         from zoo.preprocess._stream import join_words, stream_tokens
 
-        inputs = self._filled([self.preprocessor.request(value)])
+        inputs = self.fill(self.preprocessor.request(value))
         return join_words(stream_tokens(self.run, inputs, self.outputs["tokens"][0][1]), self.preprocessor)
 
     def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         """Run the bare model: arrays in, arrays out (see `Graph.run`)."""
         return self._graph.run(inputs, signature)
 
-    def _filled(self, batch: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Put requests of one row each below each other, and copies of the last until the batch is full."""
-        rows = batch + batch[-1:] * (self.batch_size - len(batch))
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    def fill(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return inputs of 1 to `batch_size` rows with copies of the last row below, so that the batch is full."""
+        size = self.batch_size
+        return {name: array[np.arange(size).clip(max=len(array) - 1)] for name, array in inputs.items()}
 
 
 def _tensors(details: Mapping[str, Any]) -> Tensors:
