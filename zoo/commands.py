@@ -240,7 +240,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Show what is inside a .tflite file: task, configuration, parts, licence, report."""
+    """Show what is inside a .tflite file: task, interface, weights, operators, training, licence, sizes."""
 
     file: Positional[Path]
     """The .tflite file."""
@@ -248,12 +248,10 @@ class Inspect:
     """Print JSON."""
 
     def run(self) -> None:
-        """Print the manifest."""
-        from zoo.export.bundle import read_bundle
+        """Print what was found."""
+        from zoo.export.inspection import inspect_file
 
-        bundle = read_bundle(self.file)
-        sizes = {name: len(content) for name, content in bundle.entries.items()}
-        display.record({**bundle.manifest, "entries": sizes}, as_json=self.json)
+        display.inspection(inspect_file(self.file), as_json=self.json)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,55 @@ def evaluation(report: Mapping[str, Any], *, as_json: bool, folder: Path) -> Non
         print(f"picture: {folder / picture}")
 
 
+def inspection(report: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what `zoo.export.inspection.inspect_file` found in a file."""
+    if as_json:
+        print(to_json(dict(report)), end="")
+        return
+    print(_text(f"{report['architecture']} ({report['task']}), {report['quantize']}"))
+    print(_text(f"{report['file']}: {report['bytes']:,} bytes, bundle format {report['format_version']}"))
+    tensors = [
+        [
+            signature,
+            side.removesuffix("s"),
+            name,
+            " x ".join(map(str, item["shape"])) or "scalar",
+            item["dtype"],
+            item["unit"],
+        ]
+        for signature, sides in report["signatures"].items()
+        for side, items in sides.items()
+        for name, item in items.items()
+    ]
+    _table(["signature", "side", "name", "shape", "type", "what"], tensors)
+    print(f"weights: {report['parameters']:,} values")
+    body = [
+        [kind, *(f"{item[key]:,}" for key in ("tensors", "values", "bytes"))]
+        for kind, item in report["constants"].items()
+    ]
+    _table(["constants", "tensors", "values", "bytes"], body)
+    total = report["bytes"]
+    _table(
+        ["part", "bytes", "share"],
+        [[part, f"{size:,}", f"{size / total:.1%}"] for part, size in report["sizes"].items()],
+    )
+    operators = report["operators"]
+    print(f"{sum(operators.values())} operators in {report['graphs']} graphs: ", end="")
+    print(_text(", ".join(f"{name} {count}" for name, count in operators.items())))
+    shown = (
+        "preprocessing",
+        "training",
+        "serving_options",
+        "agreement",
+        "metric",
+        "latency",
+        "licences",
+        "golden",
+        "made_by",
+    )
+    print("\n".join(_lines({key: report[key] for key in shown}, "")))
+
+
 def _cell(metrics: Mapping[str, Any], key: str) -> str:
     value, error = metrics.get(key), metrics.get(f"{key}_se")
     if not isinstance(value, (int, float)):
