@@ -94,7 +94,8 @@ def check_contents(wheel: Path) -> None:
     for package, folder in package_dir:
         base = ROOT / folder.strip()
         prefix = package.strip().replace(".", "/")
-        expected |= {f"{prefix}/{path.relative_to(base).as_posix()}" for path in base.rglob("*.py")}
+        files = [*base.rglob("*.py"), *base.glob("clients/*/*.*"), *base.glob("clients/*/Makefile")]
+        expected |= {f"{prefix}/{path.relative_to(base).as_posix()}" for path in files}
     if packed != expected:
         raise CheckError(f"{wheel.name} and the folders differ: {sorted(packed ^ expected)}")
 

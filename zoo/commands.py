@@ -300,6 +300,27 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Client:
+    """Copy the source of a client in C that answers with a .tflite file, ready to build."""
+
+    language: Positional[Literal["c"]]
+    """Its language."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("client")
+    """Folder to write to."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Copy the files, and say how to build them."""
+        from zoo.export.client import write_client
+
+        files = write_client(self.language, self.out)
+        display.record(
+            {"files": [str(file) for file in files]}, as_json=self.json, note=f"Build it: make -C {self.out}"
+        )
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Show versions, devices, and what is missing to train, export or run on the edge."""
 
@@ -329,7 +350,22 @@ class Demo:
 
 COMMANDS: dict[str, type[Any]] = {
     cls.__name__.lower(): cls
-    for cls in (List, Show, Train, Evaluate, Predict, Export, Verify, Bench, Inspect, Explain, Web, Doctor, Demo)
+    for cls in (
+        List,
+        Show,
+        Train,
+        Evaluate,
+        Predict,
+        Export,
+        Verify,
+        Bench,
+        Inspect,
+        Explain,
+        Web,
+        Client,
+        Doctor,
+        Demo,
+    )
 }
 
 
