@@ -18,8 +18,9 @@ from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
 from zoo.layers.cross_attention import MultiHeadCrossAttention
+from zoo.layers.ngram_classifier import NGramClassifier
 from zoo.layers.ngram_embedding import NGramEmbedding
-from zoo.layers.path_dropout import PathDropout
+from zoo.layers.opinion_pool import OpinionPool
 from zoo.layers.path_head import PathHead
 from zoo.layers.positional_encoding import PositionalEncoding
 from zoo.layers.residual_block import ResidualBlock
@@ -41,9 +42,10 @@ __all__ = [
     "ChannelAttention",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
+    "NGramClassifier",
     "NGramEmbedding",
+    "OpinionPool",
     "PathHead",
-    "PathDropout",
     "PositionalEncoding",
     "ResidualBlock",
     "RevIN",

@@ -52,6 +52,13 @@ class Architecture:
         """Return the uncompiled model; a pure function of the configuration and Keras's random seed."""
         raise ZooError(f"Architecture {cls.__name__} lacks build(); define it beside Config.")
 
+    @classmethod
+    def prepare(cls, model: keras.Model, config: Any, examples: Any) -> None:
+        """Set weights that are not learned by gradients from the training examples; called once before training.
+
+        Nothing by default. It must be deterministic, and use the training examples alone.
+        """
+
 
 def register(name: str, *, task: str, paper: str) -> Callable[[T], T]:
     """Register an architecture class under `name`.

@@ -101,6 +101,14 @@ CASES: dict[str, list[dict[str, Any]]] = {
         }
         for lags, log_prices in ((2, True), (0, False))
     ],
+    "NGramClassifier": [
+        {
+            "config": {"num_classes": 5, "vocab_size": 11, "rows": 3, "longest": longest},
+            "inputs": (PADDED_TOKENS,),
+            "output_shapes": ((2, 5),),
+        }
+        for longest in (1, 3)
+    ],
     "NGramEmbedding": [
         {
             "config": {"dim": 5, "buckets": 3, "orders": (1, 2), "bag": bag, "dropout": 0.1},
@@ -109,7 +117,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         }
         for bag, shape in ((False, (2, 6, 5)), (True, (2, 5)))
     ],
-    "PathDropout": [{"config": {"rate": 0.5}, "inputs": (X,), "output_shapes": ((2, 8),)}],
+    "OpinionPool": [{"config": {"share": 0.4}, "inputs": (X[:, 0], X[:, 1]), "output_shapes": ((2, 8),)}],
     "PositionalEncoding": [
         {"config": {"kind": "sinusoidal"}, "inputs": (X,), "output_shapes": (X.shape,)},
         {"config": {"kind": "learned", "max_length": 6}, "inputs": (X,), "output_shapes": (X.shape,)},

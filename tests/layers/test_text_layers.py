@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from zoo.layers import NGramEmbedding, PathDropout, TokenDropout
+from zoo.layers import NGramClassifier, NGramEmbedding, OpinionPool, TokenDropout
 from zoo.layers.ngram_embedding import MODULUS, MULTIPLIER, hash_ngrams
 
 TOKENS = np.array([[7, 2**29, 9, 0], [3, 0, 0, 0]], np.int32)
+TEXTS = np.array([[1, 2, 3, 4], [2, 3, 2, 3], [5, 0, 0, 0], [0, 0, 0, 0]], np.int32)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 6])
@@ -73,15 +74,43 @@ def test_token_dropout_replaces_the_stated_share_and_no_padding() -> None:
     np.testing.assert_array_equal(ops.convert_to_numpy(layer(tokens, training=False)), tokens)
 
 
-def test_path_dropout_gives_one_path_or_the_mean() -> None:
-    x = np.tile(np.array([[[2.0], [8.0]]], np.float32), (2000, 1, 1))
-    layer = PathDropout(0.5, seed=0)
-    np.testing.assert_allclose(ops.convert_to_numpy(layer(x, training=False)), 5.0)
-    y = ops.convert_to_numpy(layer(x, training=True))[:, 0]
-    shares = {value: float(np.mean(y == value)) for value in (2.0, 8.0, 5.0)}
-    assert sum(shares.values()) == 1.0
-    assert shares[5.0] == pytest.approx(0.5, abs=0.05)
-    assert shares[2.0] == pytest.approx(0.25, abs=0.05)
+def test_opinion_pool_learns_alone_and_answers_together() -> None:
+    learning, fixed = np.array([[2.0, -1.0]], np.float32), np.array([[10.0, 3.0]], np.float32)
+    pool = OpinionPool(0.25)
+    np.testing.assert_allclose(ops.convert_to_numpy(pool(learning, fixed, training=False)), [[4.0, 0.0]])
+    np.testing.assert_array_equal(ops.convert_to_numpy(pool(learning, fixed, training=True)), learning)
+
+
+def test_classifier_adds_up_the_weights_of_known_ngrams() -> None:
+    layer = NGramClassifier(2, vocab_size=10, rows=5, longest=3)
+    assert not ops.convert_to_numpy(layer(TEXTS)).any()
+    # Numbers: (1, 2) = 10, (2, 3) = 11, and (1, 2, 3) = 12 because its first two tokens have the number 10.
+    table = np.stack([np.arange(13.0), 2.0 ** np.arange(13)], axis=1)
+    layer.assign(np.array([12, 23, 103]), table, np.array([0.5, -0.5]))
+    known = [[1, 2, 3, 4, 10, 11, 12], [2, 3, 2, 3, 11, 11], [5], []]  # 3-4, 2-3-4 and so on are unknown
+    total = np.array([4 + 3 + 2, 4 + 3 + 2, 1, 1])  # all n-grams of 1 to 3 tokens, at least 1
+    sums = np.array([table[numbers].sum(0) if numbers else [0.0, 0.0] for numbers in known])
+    expected = sums / np.sqrt(total)[:, None] + [0.5, -0.5]
+    np.testing.assert_allclose(ops.convert_to_numpy(layer(TEXTS)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "count"), [(1, 1), (2, 2), (7, 7), (64, 40), (100, 100)])
+def test_binary_search_finds_every_key_and_nothing_else(rows: int, count: int) -> None:
+    keys = np.sort(np.random.default_rng(rows).choice(np.arange(100, 10_000), count, replace=False))
+    layer = NGramClassifier(1, vocab_size=100, rows=rows, longest=2)
+    layer(TEXTS)
+    layer.assign(keys, np.zeros((100 + count, 1)), np.zeros(1))
+    wanted = np.concatenate([keys, keys - 1, keys + 1, [-1, 0, 9999]]).astype("int32")[None]
+    places = {int(key): place + 100 for place, key in enumerate(keys)}
+    expected = [places.get(int(key), -1) for key in wanted[0]]
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer._find(ops.convert_to_tensor(wanted)))[0], expected)
+
+
+def test_classifier_is_not_trained() -> None:
+    layer = NGramClassifier(2, vocab_size=10, rows=5)
+    layer(TEXTS)
+    assert not layer.trainable_weights
+    assert {weight.name for weight in layer.weights} == {"keys", "table", "bias"}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +122,10 @@ def test_path_dropout_gives_one_path_or_the_mean() -> None:
         (lambda: NGramEmbedding(3, buckets=10)(keras.Input((None,), dtype="int32")), "static length"),
         (lambda: TokenDropout(1.0, replacement=2), "rate"),
         (lambda: TokenDropout(0.1, replacement=0), "padding"),
-        (lambda: PathDropout(1.5), "rate"),
+        (lambda: OpinionPool(1.5), "share"),
+        (lambda: NGramClassifier(2, vocab_size=10, rows=0), "rows"),
+        (lambda: NGramClassifier(2, vocab_size=40_000, rows=20_000), "below 2\\^31"),
+        (lambda: NGramClassifier(2, vocab_size=10, rows=5)(keras.Input((None,), dtype="int32")), "static length"),
     ],
 )
 def test_bad_arguments_are_named(make: object, message: str) -> None:

@@ -1,19 +1,21 @@
-"""`text_attn`: a Transformer encoder with attention pooling beside a linear path over hashed n-grams.
+"""`text_attn`: a Transformer encoder with attention pooling beside a regression over n-grams.
 
-    tokens (B, L), some replaced by [MASK] in training
-      |-> embeddings + n-gram embeddings -> positions -> encoder blocks -> norm -> attention pooling -> Dense   "deep"
-      `-> bag of hashed n-grams, one weight a class                                                             "wide"
-    logits (B, C) = (deep + wide) / 2; in training at times one of them alone
+    tokens (B, L)
+      |-> some replaced by [MASK] in training -> embeddings + hashed pairs' embeddings -> positions
+      |        -> encoder blocks -> norm -> attention pooling -> Dense                                      "deep"
+      `-> the n-grams of the training texts, one weight a class each                                         "wide"
+    logits (B, C) = the mean of both; in training the deep path's alone
 
-The deep path is the sentence level of the hierarchical attention network (Yang et al. 2016) on a Transformer encoder;
-the wide path is fastText's bag of hashed n-grams (Joulin et al. 2017), joined as in Cheng et al. 2016. On small corpora
-the wide path holds what a linear model knows and the deep path adds what order and context say.
+The deep path is the sentence level of the hierarchical attention network (Yang et al. 2016) on a Transformer encoder.
+The wide path is a logistic regression over n-grams, scaled by log-count ratios as in Wang and Manning 2012; it is
+solved before training (`prepare`), not learned by gradients. On small corpora it holds what a linear model knows; the
+deep path adds what order and context say, and their mean errs less than either.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.config import BaseConfig, setting
 from zoo.registry import Architecture, register
@@ -21,14 +23,17 @@ from zoo.registry import Architecture, register
 if TYPE_CHECKING:
     import keras
 
+# Fields of stored configurations that no longer exist; they had no effect on a trained model.
+_GONE = frozenset(("wide_dropout", "wide_penalty", "path_dropout", "conv_filters", "conv_widths", "conv_dropout"))
+
 
 @register(
     "text_attn",
     task="text_classification",
-    paper="Yang et al. 2016, Hierarchical Attention Networks; Joulin et al. 2017; Cheng et al. 2016, Wide & Deep",
+    paper="Yang et al. 2016, Hierarchical Attention Networks; Wang and Manning 2012, Baselines and Bigrams",
 )
 class TextAttention(Architecture):
-    """Transformer encoder, attention pooling, and a linear path over n-grams."""
+    """Transformer encoder, attention pooling, and a regression over n-grams."""
 
     @dataclass(frozen=True)
     class Config(BaseConfig):
@@ -64,24 +69,18 @@ class TextAttention(Architecture):
         """Lengths of the n-grams whose embeddings are added to the tokens'; empty for none."""
         deep_buckets: int = setting(4096, low=1, high=131_071)
         """Rows of the table of each of them."""
-        wide_ngrams: tuple[int, ...] = setting((1, 2, 3), low=1, high=8)
-        """Lengths of the n-grams of the linear path; empty for no linear path."""
-        wide_buckets: int = setting(65_536, low=1, high=131_071)
-        """Rows of the table of each of them; single tokens have vocab_size rows."""
-        wide_dropout: float = setting(0.1, low=0.0, high=0.9)
-        """Probability of leaving an n-gram out of the linear path in training."""
+        wide_ngrams: tuple[int, ...] = setting((1, 2), low=1, high=8)
+        """Lengths of the n-grams of the wide path: 1, 2 and so on without a gap; empty for no wide path."""
+        wide_rows: int = setting(80_000, low=1, high=10_000_000)
+        """Most n-grams of two and more tokens that have weights."""
+        wide_strength: float = setting(0.08, low=0.0, high=1e6)
+        """Inverse of the L2 penalty on them."""
+        wide_share: float = setting(0.5, low=0.0, high=1.0)
+        """Weight of the wide path's logits; the deep path has the rest."""
+        wide_buckets: int = setting(0, low=0, high=131_071)
+        """Rows of a hashed table an n-gram length: only in models stored before the wide path was solved."""
         wide_scale: float = setting(10.0, low=0.0, high=1000.0)
-        """Factor on the linear path, so that frequent n-grams learn fast enough."""
-        wide_penalty: float = setting(2e-4, low=0.0, high=10.0)
-        """L2 penalty on the linear path's weights: what keeps rare n-grams small."""
-        conv_filters: int = setting(0, low=0, high=4096)
-        """Filters of each width of the convolutional path; 0 for no convolutional path."""
-        conv_widths: tuple[int, ...] = setting((2, 3, 4), low=1, high=16)
-        """Numbers of tokens its filters see."""
-        conv_dropout: float = setting(0.5, low=0.0, high=0.9)
-        """Dropout before its last layer."""
-        path_dropout: float = setting(0.5, low=0.0, high=1.0)
-        """Probability that an example trains one of the two paths alone."""
+        """Factor on that table."""
         balance: float = setting(0.5, low=0.0, high=1.0)
         """How far rare classes count more in training: 0 not at all, 1 as much in total as frequent ones."""
 
@@ -89,6 +88,15 @@ class TextAttention(Architecture):
             """Check that the heads fit."""
             if self.d_model % self.num_heads:
                 raise self.fail("d_model", f"a multiple of num_heads ({self.num_heads})")
+            if self.wide_ngrams != tuple(range(1, len(self.wide_ngrams) + 1)):
+                raise self.fail("wide_ngrams", "1, 2, 3 and so on without a gap")
+            if len(self.wide_ngrams) > 1 and self.vocab_size * (self.vocab_size + self.wide_rows) >= 2**31:
+                raise self.fail("wide_rows", f"below 2^31 / vocab_size - vocab_size (vocab_size is {self.vocab_size})")
+
+        @classmethod
+        def from_dict(cls, values: dict[str, Any]) -> TextAttention.Config:
+            """Build from `to_dict`'s output; fields that only mattered in training and are gone are passed over."""
+            return super().from_dict({name: value for name, value in values.items() if name not in _GONE})
 
     @classmethod
     def tiny(cls) -> Config:
@@ -103,7 +111,7 @@ class TextAttention(Architecture):
             num_layers=1,
             mlp_dim=24,
             deep_buckets=64,
-            wide_buckets=128,
+            wide_rows=128,
         )
 
     @classmethod
@@ -127,7 +135,6 @@ class TextAttention(Architecture):
             x = keras.layers.Dense(config.d_model, use_bias=False, name="projection")(x)
         x = layers.PositionalEncoding("learned", name="positions")(x)
         x = keras.layers.Dropout(config.embedding_dropout, name="embedding_dropout")(x)
-        embedded = x
         for i in range(config.num_layers):
             block = layers.TransformerEncoderBlock(
                 config.d_model, config.num_heads, config.mlp_dim, config.dropout, name=f"block_{i}"
@@ -136,34 +143,57 @@ class TextAttention(Architecture):
         x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
         pooled, _ = layers.AttentionPooling(name="pooling")(x, mask=mask)
         pooled = keras.layers.Dropout(config.pooled_dropout, name="pooled_dropout")(pooled)
-        paths = [keras.layers.Dense(config.num_classes, dtype="float32", name="deep")(pooled)]
-        if config.conv_filters and config.conv_widths:
-            # Padding is set to zero, so that a filter past the end sees zeros as before the start.
-            shown = embedded * ops.expand_dims(ops.cast(mask, embedded.dtype), -1)
-            features = []
-            for width in config.conv_widths:
-                conv = keras.layers.Conv1D(
-                    config.conv_filters, width, padding="same", activation="relu", name=f"conv_{width}"
-                )
-                features.append(ops.max(conv(shown), axis=1))
-            found = keras.layers.Concatenate(name="conv_features")(features) if len(features) > 1 else features[0]
-            found = keras.layers.Dropout(config.conv_dropout, name="conv_dropout")(found)
-            paths.append(keras.layers.Dense(config.num_classes, dtype="float32", name="conv")(found))
+        logits = keras.layers.Dense(config.num_classes, dtype="float32", name="deep")(pooled)
         if config.wide_ngrams:
-            wide = layers.NGramEmbedding(
-                config.num_classes,
-                config.wide_buckets,
-                config.wide_ngrams,
-                bag=True,
-                scale=config.wide_scale,
-                penalty=config.wide_penalty,
-                vocab_size=min(config.vocab_size, 131_071),
-                dropout=config.wide_dropout,
-                initializer="zeros",
-                dtype="float32",
-                name="wide",
-            )
-            paths.append(wide(seen))
-        logits = layers.PathDropout(config.path_dropout, dtype="float32", name="path_dropout")(ops.stack(paths, axis=1))
+            pool = layers.OpinionPool(config.wide_share, dtype="float32", name="pool")
+            logits = pool(logits, _wide(config)(tokens))
         logits = keras.layers.Activation("linear", dtype="float32", name="logits")(logits)
         return keras.Model({"tokens": tokens}, {"logits": logits}, name="text_attn")
+
+    @classmethod
+    def prepare(cls, model: keras.Model, config: Config, examples: Any) -> None:
+        """Solve the wide path for the training examples (`zoo.tasks.text_classification.TextExamples`).
+
+        Raises:
+            MissingExtraError: If scikit-learn is not installed.
+        """
+        if not config.wide_ngrams or config.wide_buckets:
+            return
+        from zoo.training.ngram_regression import fit_ngrams
+
+        table = fit_ngrams(
+            examples.tokens,
+            examples.labels,
+            examples.weights,
+            num_classes=config.num_classes,
+            vocab_size=config.vocab_size,
+            rows=config.wide_rows,
+            longest=max(config.wide_ngrams),
+            strength=config.wide_strength,
+        )
+        model.get_layer("wide").assign(*table)
+
+
+def _wide(config: TextAttention.Config) -> keras.layers.Layer:
+    from zoo import layers
+
+    if not config.wide_buckets:
+        return layers.NGramClassifier(
+            config.num_classes,
+            config.vocab_size,
+            config.wide_rows,
+            max(config.wide_ngrams),
+            dtype="float32",
+            name="wide",
+        )
+    return layers.NGramEmbedding(
+        config.num_classes,
+        config.wide_buckets,
+        config.wide_ngrams,
+        bag=True,
+        scale=config.wide_scale,
+        vocab_size=min(config.vocab_size, 131_071),
+        initializer="zeros",
+        dtype="float32",
+        name="wide",
+    )

@@ -51,10 +51,9 @@ RECIPE = Recipe(
         "num_layers": 1,
         "dropout": 0.0,
         "token_dropout": 0.1,
-        "wide_dropout": 0.4,
-        "wide_buckets": 131_071,
-        "wide_scale": 15.0,
-        "wide_penalty": 1e-4,
+        "wide_ngrams": (1, 2, 3),
+        "wide_rows": 160_000,
+        "wide_strength": 0.2,
     },
     train={
         "epochs": 5,

@@ -74,6 +74,7 @@ def run_plan(plan: Plan, *, out: Path | None = None, quiet: bool = False) -> Run
             soft_wrap=True,
         )
         started = time.monotonic()
+        run.architecture.prepare(model, config, examples)
         history = _fit(model, plan.train, task, run, examples, validation, console)
     write_json(folder / "history.json", {"epochs": history, "seconds": round(time.monotonic() - started, 1)})
     return run
