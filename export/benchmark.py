@@ -55,19 +55,19 @@ def bench_file(
 
 def measure(
     path: str | os.PathLike[str],
-    request: Mapping[str, np.ndarray],
+    requests: Mapping[str, np.ndarray],
     threads: Sequence[int] = (1, 2),
     runs: int = 50,
     *,
     timeout: float = 600.0,
 ) -> list[dict[str, Any]]:
-    """Time one request on a bundle (see `bench_file`); one record for every number of threads."""
+    """Time requests (first axis = example), in turn, on a bundle (see `bench_file`); a record for every `threads`."""
     if runs < 1 or not threads or min(threads) < 1:
         raise ConfigError(f"A benchmark takes at least 1 run and 1 thread, not {runs} and {tuple(threads)}.")
     records = []
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch:
         inputs, result = Path(scratch) / "inputs.npz", Path(scratch) / "result.json"
-        write_arrays(inputs, request)
+        write_arrays(inputs, requests)
         for number in threads:
             run_worker(
                 EDGE_WORKER,

@@ -42,6 +42,28 @@ def calibration_samples(run: Run, serving: Serving, *, count: int = CALIBRATION,
     return Requests({name: array[drawn] for name, array in pool.inputs.items()}, None, [pool.ids[i] for i in drawn])
 
 
+def checking_requests(run: Run, serving: Serving, count: int | None, *, split: str = "valid") -> Requests:
+    """Return examples to judge a file with; random ones for a run that has no data.
+
+    The default is the validation split: the gate decides, and decisions are not made on the test split.
+
+    Args:
+        run: The run.
+        serving: Its serving function.
+        count: At most so many, spread evenly; all when None.
+        split: Name of the split.
+
+    Raises:
+        DataError: If the split is empty.
+    """
+    if run.data is None:
+        return random_requests(serving, count or 64, tokens=getattr(run.config, "vocab_size", 2))
+    requests = run.task.requests(run.dataset().split(split), run.preprocessor, limit=count)
+    if len(requests) == 0:
+        raise DataError(f"The split '{split}' has no examples to check the export with; give more data.")
+    return requests
+
+
 class _Shuffled:
     """A source in another order."""
 
