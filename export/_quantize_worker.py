@@ -59,8 +59,11 @@ class Observer:
         for key, arrays in samples.items():
             if key not in self._inputs:
                 raise ExportError(f"the model has no signature '{key}'")
-            for index in range(len(next(iter(arrays.values())))):
-                values = {name: array[index] for name, array in arrays.items()}
+            count = len(next(iter(arrays.values())))
+            batch = int(next(iter(self._inputs[key].values()))["shape"][0])
+            for start in range(0, count, batch):
+                rows = np.arange(start, start + batch).clip(max=count - 1)
+                values = {name: array[rows] for name, array in arrays.items()}
                 values |= self._run(key, values)
                 self._follow({other for other in self._inputs if other not in samples}, values)
         for name, found in self._calibrator.get_model_qsvs().items():

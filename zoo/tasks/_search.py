@@ -138,13 +138,14 @@ def step_log_probabilities(
 ) -> tuple[Tensor, Any, Tensor]:
     """Return log-probabilities (B, V) of the tokens that may follow, the new cache, and the weights (B, N).
 
-    Padding, start and unknown may never follow, and the end not at position 0: their logits are lowered by 1e9.
+    Padding, start and unknown may never follow, and the end not at position 0: their logits are -1e9.
     """
     logits, cache, weights = decoder.step(last, position, cache)
     ids = ops.arange(logits.shape[-1], dtype="int32")
     never = ops.logical_or(ops.logical_or(ids == PADDING, ids == START), ids == UNKNOWN)
     never = ops.logical_or(never, ops.logical_and(ids == END, position == 0))  # no caption is empty
-    logits = ops.cast(logits, "float32") + ops.expand_dims(ops.where(never, _NEVER, 0.0), 0)
+    # Chosen, not added: a sum would be quantised with a range that leaves nothing for the logits.
+    logits = ops.where(ops.expand_dims(never, 0), _NEVER, ops.cast(logits, "float32"))
     return ops.log_softmax(logits, axis=-1), cache, ops.cast(weights, "float32")
 
 
