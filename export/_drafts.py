@@ -92,7 +92,7 @@ class Drafts:
             "operators": check_operators(flatbuffer),
             "operators_by_type": operators_by_type(flatbuffer),
             "interface": signatures[SIGNATURE],
-            "serving_options": self.serving.options,
+            "serving_options": {"batch_size": self.serving.batch_size, **self.serving.options},
         }
         about = {
             "name": self.run.name,

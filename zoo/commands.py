@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from zoo import display
 from zoo.backend import hush_stderr, start_backend
 from zoo.config import BaseConfig
-from zoo.errors import ModelFileError, ZooError
+from zoo.errors import ConfigError, ModelFileError, ZooError
 from zoo.training.config import TrainConfig
 
 
@@ -160,13 +160,20 @@ class Predict:
     """Run folder or .tflite file."""
     input: Positional[str]
     """A picture file, a text, or a CSV file, as the task asks."""
+    stream: bool = False
+    """Say a caption word by word while it is made (.tflite files); with --json one line a word."""
     json: bool = False
     """Print JSON."""
 
     def run(self) -> None:
         """Print the answer."""
-        result = _predictor(self.model).predict(self.input)
-        display.result(result, as_json=self.json)
+        predictor = _predictor(self.model)
+        if not self.stream:
+            display.result(predictor.predict(self.input), as_json=self.json)
+        elif hasattr(predictor, "stream"):
+            display.words(predictor.stream(self.input), as_json=self.json)
+        else:
+            raise ConfigError(f"'{self.model}' is a run, which answers at once; stream from its file: zoo export.")
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,10 @@ class Export:
     """Largest relative drop of the task's metric that a quantised file may show."""
     beam_width: int | None = None
     """Captioning: beams of the search in the graph; 1 is greedy."""
+    max_length: int | None = None
+    """Captioning: most tokens of a caption; the model's own limit when not given."""
+    batch_size: int | None = None
+    """Inputs the file answers in one run; 1 when not given."""
     json: bool = False
     """Print JSON."""
 
@@ -190,7 +201,8 @@ class Export:
         """Export, and print the report."""
         from zoo.api import load
 
-        options = {} if self.beam_width is None else {"beam_width": self.beam_width}
+        names = ("beam_width", "max_length", "batch_size")
+        options = {name: value for name in names if (value := getattr(self, name)) is not None}
         start_backend()
         report = load(self.model).export(self.out, quantize=self.quantize, budget=self.budget, **options)
         display.record(report, as_json=self.json, note=f"Wrote {self.out}")

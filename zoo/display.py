@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.files import to_json
-from zoo.results import Result
+from zoo.results import Result, StreamedWord
 
 
 def rows(items: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
@@ -37,6 +37,14 @@ def result(answer: Result, *, as_json: bool, note: str = "") -> None:
     print(to_json(answer.to_dict()), end="") if as_json else print(answer)
     if note and not as_json:
         print(note)
+
+
+def words(answer: Iterable[StreamedWord], *, as_json: bool) -> None:
+    """Print a stream: words as they come on one line, or one JSON object a line."""
+    for word in answer:
+        print(to_json(word.to_dict(), indent=None) if as_json else word, end="", flush=True)
+    if not as_json:
+        print()
 
 
 def evaluation(report: Mapping[str, Any], *, as_json: bool, folder: Path) -> None:

@@ -65,9 +65,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def to_json(value: Any) -> str:
-    """Serialise to readable JSON; numpy scalars and arrays become numbers and lists, NaN becomes null."""
-    return json.dumps(_plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+def to_json(value: Any, indent: int | None = 2) -> str:
+    """Serialise to readable JSON; numpy scalars and arrays become numbers and lists, NaN becomes null.
+
+    With `indent=None` it is one line.
+    """
+    return json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False) + "\n"
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

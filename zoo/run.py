@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import keras
 
 FORMAT_VERSION = 1
+_MAX_BATCH = 1024
 
 
 class Run:
@@ -112,7 +113,13 @@ class Run:
         return datasets.load(self.data["reference"], task=self.architecture.task, **self.data["options"])
 
     def serving(self, *, batch_size: int = 1, **options: Any) -> Serving:
-        """Return the serving function (see `zoo.tasks.Serving`)."""
+        """Return the serving function (see `zoo.tasks.Serving`).
+
+        Raises:
+            ConfigError: If an option does not exist or is out of range.
+        """
+        if not (isinstance(batch_size, int) and 1 <= batch_size <= _MAX_BATCH):
+            raise ConfigError(f"The batch size is {batch_size!r}; it must be a number from 1 to {_MAX_BATCH}.")
         return self.task.serving(self.model, batch_size=batch_size, **options)
 
     def serving_outputs(
