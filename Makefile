@@ -14,7 +14,7 @@ export PYTHONSAFEPATH := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-full lint types unit full extras format bench wheel constraints clean
+.PHONY: help demo install browser test test-full lint types unit full extras format bench wheel constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(DEMO_STAMP) ## train a captioner on emoji, export it, caption new pictur
 	$(BIN)/python -P -m zoo demo
 
 install: $(TEST_STAMP) ## the development environment in .venv
+
+browser: $(TEST_STAMP) ## what the test of the browser client needs: Chromium, and npm packages in .cache/
+	$(BIN)/python tools/install_browser.py
 
 test: lint types unit ## lint, types and unit tests
 
@@ -48,8 +51,9 @@ format: $(TEST_STAMP) ## format and fix what ruff can fix
 	$(BIN)/ruff format $(CHECKED)
 	$(BIN)/ruff check --fix $(CHECKED)
 
-bench: $(TEST_STAMP) ## training step against stock Keras
+bench: $(TEST_STAMP) ## training step, and latency on the edge, against stock Keras
 	$(BIN)/python benchmarks/attention_step.py
+	$(BIN)/python benchmarks/peer_latency.py
 
 wheel: $(TEST_STAMP) ## build the wheel and check it in a fresh environment
 	$(BIN)/python tools/check_install.py wheel
