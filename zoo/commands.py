@@ -184,8 +184,11 @@ class Export:
     """Run folder, or the name of a model (untrained)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("model.tflite")
     """Destination; any ending but .tflite gives a SavedModel folder."""
-    quantize: Literal["float32", "float16", "dynamic", "int8"] = "float32"
-    """Weights in the file: float32, float16, 8 bits with float activations (dynamic), 8 bits with both (int8)."""
+    quantize: Literal["float32", "float16", "dynamic", "int8", "auto"] = "float32"
+    """Weights in the file: float32, float16, 8 bits with float activations (dynamic), 8 bits with both (int8); or auto:
+    make all, print how they compare, and write the best that stays within the budget."""
+    prefer: Literal["size", "latency"] = "size"
+    """What auto looks for: the smallest or the fastest file."""
     budget: float = 0.01
     """Largest relative drop of the task's metric that a quantised file may show."""
     beam_width: int | None = None
@@ -204,7 +207,12 @@ class Export:
         names = ("beam_width", "max_length", "batch_size")
         options = {name: value for name in names if (value := getattr(self, name)) is not None}
         start_backend()
-        report = load(self.model).export(self.out, quantize=self.quantize, budget=self.budget, **options)
+        report = load(self.model).export(
+            self.out, quantize=self.quantize, prefer=self.prefer, budget=self.budget, **options
+        )
+        if "choice" in report and not self.json:
+            display.variants(report)
+            report = {key: value for key, value in report.items() if key != "choice"}
         display.record(report, as_json=self.json, note=f"Wrote {self.out}")
 
 

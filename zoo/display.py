@@ -113,6 +113,34 @@ def inspection(report: Mapping[str, Any], *, as_json: bool) -> None:
     print("\n".join(_lines({key: report[key] for key in shown}, "")))
 
 
+def variants(report: Mapping[str, Any]) -> None:
+    """Print what an export with `quantize="auto"` compared, the chosen variant marked."""
+    choice, metric = report["choice"], report["metric"]["name"]
+    header = ["", "variant", "file", "model", metric, "drop", "same answers", "p50 ms", "p95 ms", "refused"]
+    body = [
+        [
+            "*" if item["quantize"] == report["quantize"] else "",
+            item["quantize"],
+            _number(item["bytes"], ",d"),
+            _number(item["flatbuffer_bytes"], ",d"),
+            _number(item["metric"], ".4g"),
+            _number(item["drop"], "+.2%"),
+            _number(item["same"], "d") and f"{item['same']} of {report['agreement']['of']}",
+            _number(item["p50_ms"], ".3g"),
+            _number(item["p95_ms"], ".3g"),
+            item["refused"] or "",
+        ]
+        for item in choice["variants"]
+    ]
+    _table(header, body)
+    wanted = {"size": "the smallest file", "latency": "the fastest"}[choice["prefer"]]
+    print(f"* {wanted} of those whose {metric} drops by at most {choice['budget']:.3g} relative\n")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
 def _cell(metrics: Mapping[str, Any], key: str) -> str:
     value, error = metrics.get(key), metrics.get(f"{key}_se")
     if not isinstance(value, (int, float)):

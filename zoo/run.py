@@ -185,7 +185,7 @@ class Run:
 
         Args:
             path: Destination, ending in `.tflite`; any other name gives a SavedModel folder.
-            quantize: "float32", "float16", "dynamic" or "int8".
+            quantize: "float32", "float16", "dynamic", "int8" or "auto".
             **options: `budget`, `examples`, and the task's serving options (see `zoo.export.exporter.export_run`).
 
         Returns:
