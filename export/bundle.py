@@ -12,9 +12,9 @@ what any other reader sees too, and nothing is trusted before its SHA-256 has be
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
+import stat
 import struct
 import zlib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from typing import Any
 
 from zoo import __version__
 from zoo.errors import ModelFileError
-from zoo.files import to_json, write_bytes
+from zoo.files import strict_json, to_json, write_bytes
 
 Signatures = dict[str, dict[str, dict[str, dict[str, Any]]]]
 
@@ -41,7 +41,7 @@ MAX_FILE_BYTES = 2**31 - 1
 """A flatbuffer cannot be larger, and ZIP offsets are 32 bits."""
 MAX_ENTRIES = 1024
 MAX_ENTRY_BYTES = 256 * 2**20
-MAX_JSON_BYTES = 64 * 2**20
+MAX_JSON_BYTES = 4 * 2**20
 MAX_RANK = 8
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -52,6 +52,7 @@ _ZIP_VERSION = 20
 _DATE_1980 = 0x21  # 1980-01-01, so that equal content gives an equal file
 _UNIX = 3 << 8
 _MODE = 0o100644 << 16
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
@@ -97,7 +98,10 @@ class Bundle:
         """
         if name not in self.entries:
             raise ModelFileError(f"The model file has no entry '{name}'; export it again.")
-        return _json(self.entries[name], name)
+        content = self.entries[name]
+        if len(content) > MAX_JSON_BYTES:
+            raise ModelFileError(f"The entry '{name}' of the model file has {len(content)} bytes, over the limit.")
+        return _json(content, name)
 
     def folder(self, name: str) -> dict[str, bytes]:
         """Return the entries under `name/`, without that prefix."""
@@ -206,14 +210,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """
     where = os.fspath(path)
     try:
-        size = Path(path).stat().st_size
-        if Path(path).is_dir():
-            raise ModelFileError(f"'{where}' is a folder, not a .tflite file; give the file.")
-        if size > MAX_FILE_BYTES:
-            raise ModelFileError(f"'{where}' has {size} bytes; a .tflite file has at most {MAX_FILE_BYTES}.")
+        about = Path(path).stat()
+        if not stat.S_ISREG(about.st_mode):  # a pipe or device has no end
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "not a regular file"
+            raise ModelFileError(f"'{where}' is {kind}, not a .tflite file; give the file.")
+        if about.st_size > MAX_FILE_BYTES:
+            raise ModelFileError(f"'{where}' has {about.st_size} bytes; a .tflite file has at most {MAX_FILE_BYTES}.")
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"Cannot read '{where}': {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"Cannot read '{where}': {getattr(error, 'strerror', None) or error}.") from error
     return unpack_bundle(data, where)
 
 
@@ -297,6 +302,8 @@ def _manifest(data: bytes, records: list[_Record], where: str) -> dict[str, Any]
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
             raise _damaged(where, f"its manifest has no '{key}'")
+        if kind is str and not _WORD.fullmatch(manifest[key]):
+            raise _damaged(where, f"its manifest's '{key}' is not a name")
     if version >= 2 and not _are_signatures(manifest.get("signatures")):
         raise _damaged(where, "its manifest does not describe the model's signatures")
     return manifest
@@ -384,9 +391,9 @@ def _check_digest(content: bytes, declared: dict[str, Any], what: str, where: st
 
 def _json(content: bytes, where: str) -> Any:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(where, "it holds JSON that cannot be read") from error
+        return strict_json(content)
+    except ValueError as error:
+        raise _damaged(where, f"it holds JSON that cannot be read ({error})") from error
 
 
 def _damaged(where: str, why: str) -> ModelFileError:

@@ -161,34 +161,49 @@ def read_golden(bundle: Bundle) -> list[GoldenCase]:
     Raises:
         ModelFileError: If they are missing or inconsistent.
     """
+    files = dict(bundle.entries)
     try:
-        return [
+        cases = [
             GoldenCase(
                 str(case["id"]),
-                _arrays(bundle, case["inputs"]),
-                _arrays(bundle, case["outputs"]),
-                _request(bundle, case["request"]) if "request" in case else None,
+                _arrays(files, case["inputs"]),
+                _arrays(files, case["outputs"]),
+                _request(files, case["request"]) if "request" in case else None,
                 dict(case["answer"]) if "answer" in case else None,
             )
             for case in bundle.json(INDEX)["cases"]
         ]
+        if len({_interface(case) for case in cases}) > 1:
+            raise ValueError("they are not all of the same model")
+        return cases
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelFileError(
             f"The golden examples of the model file are damaged ({error}); export it again."
         ) from error
 
 
-def _request(bundle: Bundle, item: Mapping[str, Any]) -> RawInput:
+def _interface(case: GoldenCase) -> tuple[Any, ...]:
+    """Return names, shapes and types of a case's arrays."""
+    return tuple(
+        tuple(sorted((name, array.shape, str(array.dtype)) for name, array in arrays.items()))
+        for arrays in (case.inputs, case.outputs)
+    )
+
+
+def _request(files: dict[str, bytes], item: Mapping[str, Any]) -> RawInput:
     sides = [item[name] for name in ("height", "width")] if item["kind"] == "image_rgb" else [0, 0]
-    request = RawInput(item["kind"], bundle.entries[item["file"]], *sides)
+    request = RawInput(item["kind"], files.pop(item["file"]), *sides)
     request.value()
     return request
 
 
-def _arrays(bundle: Bundle, items: Mapping[str, Any]) -> Arrays:
+def _arrays(files: dict[str, bytes], items: Mapping[str, Any]) -> Arrays:
+    """Return arrays by name; every file is used once, so that a small index cannot ask for much memory."""
     result = {}
     for name, item in items.items():
-        content, shape = bundle.entries[item["file"]], tuple(item["shape"])
+        content, shape = files.pop(item["file"]), tuple(item["shape"])
+        if not all(type(size) is int and size > 0 for size in shape):
+            raise ValueError(f"{item['file']} has the shape {list(shape)}")
         dtype = np.dtype(_DTYPES[item["dtype"]])
         if math.prod(shape) * dtype.itemsize != len(content):
             raise ValueError(f"{item['file']} does not hold {item['dtype']} {shape}")

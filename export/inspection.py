@@ -10,7 +10,7 @@ from zoo import preprocess
 from zoo.errors import ModelFileError
 from zoo.export.bundle import Bundle, read_bundle
 from zoo.export.golden import INDEX
-from zoo.export.structure import read_structure
+from zoo.export.structure import check_bundle
 
 UNITS = {
     "image": "8-bit RGB",
@@ -48,10 +48,9 @@ def inspect_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         ModelFileError: If the file cannot be read or trusted.
     """
     bundle = read_bundle(path)
-    structure = read_structure(bundle.flatbuffer, os.fspath(path))
+    structure = check_bundle(bundle, preprocess.load(bundle.folder("preprocessor")), os.fspath(path))
     preprocessor = _object(bundle, "preprocessor/preprocessor.json")
     config, report = _object(bundle, "config.json"), _object(bundle, "report.json")
-    preprocess.load(bundle.folder("preprocessor"))
     constants = structure.constants()
     weights = {kind: item for kind, item in constants.items() if kind not in ("int32", "int64", "bool")}
     return {

@@ -23,6 +23,7 @@ import numpy as np
 from zoo import preprocess
 from zoo.errors import ConfigError, DataError, ModelFileError, require, unknown_name
 from zoo.export.bundle import SIGNATURE, read_bundle
+from zoo.export.structure import check_bundle
 from zoo.results import Result, StreamedWord
 
 Tensors = dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
@@ -145,6 +146,8 @@ class Edge:
         """
         self.bundle = read_bundle(path)
         self.preprocessor = preprocess.load(self.bundle.folder("preprocessor"))
+        # LiteRT follows the indices it finds: damaged tables are found here, not by a crash there.
+        check_bundle(self.bundle, self.preprocessor, os.fspath(path))
         self._graph = Graph(self.bundle.flatbuffer, num_threads=num_threads, where=os.fspath(path))
 
     @property

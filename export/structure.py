@@ -19,6 +19,8 @@ from typing import Any
 from zoo.errors import ModelFileError
 from zoo.export._operators import OPERATORS
 from zoo.export._tables import Table
+from zoo.export.bundle import SIGNATURE, Bundle
+from zoo.preprocess import Preprocessor
 
 _TYPE_NAMES = """
 float32 float16 int32 uint8 int64 string bool int16 complex64 int8 float64 complex128 uint64 resource variant uint32
@@ -272,3 +274,30 @@ def _side(items: list[Table], tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
 
 def _described(side: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:
     return {name: {"shape": list(tensor.shape), "dtype": tensor.dtype} for name, tensor in side.items()}
+
+
+def check_bundle(bundle: Bundle, preprocessor: Preprocessor, where: str) -> Structure:
+    """Check that the parts of a bundle belong together: model, manifest and preprocessor.
+
+    Args:
+        bundle: A bundle whose digests have been compared.
+        preprocessor: What was made of its `preprocessor/` entries.
+        where: Names it in messages.
+
+    Returns:
+        The model's structure.
+
+    Raises:
+        ModelFileError: If the model is damaged, or one part does not fit the others.
+    """
+    structure = read_structure(bundle.flatbuffer, where)
+    if bundle.signatures not in ({}, structure.interface()):
+        raise ModelFileError(f"'{where}' is damaged: its manifest describes other signatures than its model has.")
+    if SIGNATURE not in structure.signatures:
+        raise ModelFileError(f"'{where}' has no signature '{SIGNATURE}'; export the model again.")
+    if preprocessor.kind != bundle.task:
+        raise ModelFileError(
+            f"'{where}' is damaged: it is for {bundle.task}, its preprocessor for {preprocessor.kind}."
+        )
+    preprocessor.check(structure.interface())
+    return structure

@@ -8,13 +8,29 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from importlib import util
 from types import ModuleType
 
 
+def one_line(text: str) -> str:
+    """Return a text that is safe to print: line breaks become spaces, other control characters are escaped.
+
+    Messages quote names and contents of files, which may come from anywhere.
+    """
+    text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class ZooError(Exception):
     """Base of all errors raised on purpose."""
+
+    def __init__(self, message: str) -> None:
+        """Keep the message as one line."""
+        super().__init__(one_line(message))
 
 
 class UnknownNameError(ZooError):

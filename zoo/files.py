@@ -92,6 +92,41 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
 
 
+def strict_json(content: bytes) -> Any:
+    """Parse JSON from anywhere, so that any other parser would read the same.
+
+    Raises:
+        ValueError: If it is not UTF-8, not JSON, nested too deeply, names a key twice, or holds NaN, an infinity, or
+            text that is no Unicode.
+    """
+    text = content.decode("utf-8")
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_a_number, parse_float=_finite)
+        if "\\ud" in text.lower():  # an escaped half of a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("it names a key twice")
+    return found
+
+
+def _not_a_number(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:40]} is too large")
+    return value
+
+
 def replace_folder(path: str | os.PathLike[str], fill: Callable[[Path], object]) -> None:
     """Let `fill` write into a fresh folder, then put it in the place of `path` (whose old content is removed last).
 

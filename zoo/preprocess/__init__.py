@@ -7,11 +7,11 @@ and text).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.errors import ModelFileError
+from zoo.files import strict_json
 from zoo.preprocess._base import Preprocessor, RawInput
 
 __all__ = ["Preprocessor", "RawInput", "load", "load_folder", "save_folder"]
@@ -27,8 +27,8 @@ def load(files: Mapping[str, bytes]) -> Preprocessor:
         ModelFileError: If a file is missing or damaged, or the kind is unknown.
     """
     try:
-        kind = json.loads(files["preprocessor.json"])["kind"]
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        kind = strict_json(files["preprocessor.json"])["kind"]
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelFileError("The preprocessor is missing or damaged; export or train the model again.") from error
     if kind == "captioning":
         from zoo.preprocess.captioning import CaptionPreprocessor as cls
@@ -40,7 +40,7 @@ def load(files: Mapping[str, bytes]) -> Preprocessor:
         raise ModelFileError(f"The preprocessor is of kind {kind!r}, which this version does not know; upgrade.")
     try:
         return cls.from_files(files)
-    except (KeyError, ValueError, TypeError, IndexError, RecursionError) as error:
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ModelFileError(f"The {kind} preprocessor is damaged ({error}); export or train again.") from error
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from zoo.errors import ModelFileError
 from zoo.preprocess.captioning import END, START, UNSPACED_LANGUAGES, WORD_SIGN, CaptionPreprocessor
 from zoo.results import StreamedWord
 
@@ -46,6 +47,8 @@ def stream_tokens(run: Run, inputs: Mapping[str, np.ndarray], max_length: int) -
         yield Token(int(token[0]), float(outputs["log_probabilities"][0, token[0]]), outputs["attention"][0])
         state |= {name: array for name, array in outputs.items() if name in state}
 
+        if not 0 <= token[0] < outputs["log_probabilities"].shape[1]:
+            raise ModelFileError(f"The model gives the token {token[0]}, which does not exist; export it again.")
 
 def join_words(tokens: Iterator[Token], preprocessor: CaptionPreprocessor) -> Iterator[StreamedWord]:
     """Yield words as soon as the next one begins, and the last at the end.

@@ -11,6 +11,7 @@ import datetime
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,14 @@ DATE_NAMES = ("date", "datetime", "timestamp", "time", "day", "ds")
 """Names of a date column, in lower case, the likeliest first."""
 
 MAX_BYTES = 1 << 30
+"""Largest file of training data."""
+MAX_TABLE_BYTES = 1 << 26
+MAX_ROWS = 1_000_000
+MAX_COLUMNS = 20_000
+MAX_CELLS = 20_000_000
+"""Largest table that is given to a model."""
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 _FORMATS = ("%Y/%m/%d", "%m/%d/%Y", "%d.%m.%Y", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m/%d/%Y %H:%M", "%d-%b-%Y")
 
 
@@ -57,8 +65,10 @@ class Columns:
         numbers = np.empty(len(cells), np.float64)
         for i, cell in enumerate(cells):
             try:
+                if isinstance(cell, str) and not _NUMBER.fullmatch(cell.strip()):
+                    raise ValueError(cell)
                 numbers[i] = float(cell)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 shown = "empty" if cell is None or cell == "" else repr(cell)[:40]
                 raise DataError(
                     f"{self.title}: column '{name}' is {shown} in {rows[i]}; it must be a number."
@@ -78,9 +88,11 @@ def parse_date(text: str) -> datetime.datetime | None:
         return _try(text, ("%Y%m%d",)) if len(text) == 8 and text.isdecimal() else None
     try:
         value = datetime.datetime.fromisoformat(text)
+        return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
     except ValueError:
         return _try(text, _FORMATS)
-    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+    except OverflowError:  # before year 1 or after 9999 once it is in UTC
+        return None
 
 
 def read_columns(value: Any) -> Columns:
@@ -97,19 +109,30 @@ def read_columns(value: Any) -> Columns:
         DataError: If it cannot be read, its columns differ in length, or a date is missing or occurs twice.
     """
     if isinstance(value, (str, os.PathLike)):
-        title, cells, rows = _read_csv(f"'{value}'", read_text(Path(value)))
+        title = f"'{value}'"
+        cells, rows = _read_csv(title, read_text(Path(value), limit=MAX_TABLE_BYTES))
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        title, cells, rows = _read_csv("The table", _decode(bytes(value), "The table"))
+        title = "The table"
+        if len(value) > MAX_TABLE_BYTES:
+            raise DataError(f"{title} has {len(value)} bytes; at most {MAX_TABLE_BYTES} are read: give the last rows.")
+        cells, rows = _read_csv(title, _decode(bytes(value), title))
     elif isinstance(value, Sequence) and value and all(isinstance(row, Mapping) for row in value):
         title, cells = "The table", {str(name): [row.get(name) for row in value] for name in value[0]}
         rows = [f"row {i}" for i in range(1, len(value) + 1)]
     elif hasattr(value, "keys") and hasattr(value, "__getitem__"):
-        title, cells = "The table", {str(name): list(value[name]) for name in value}
+        title, cells = "The table", {}
+        for name in value:
+            try:
+                cells[str(name)] = list(value[name])
+            except TypeError as error:
+                raise DataError(f"{title}: column '{name}' is one value; give a list, a value a row.") from error
         rows = [f"row {i}" for i in range(1, len(next(iter(cells.values()), ())) + 1)]
     else:
         raise DataError(
             f"A forecast needs a CSV path, an array, a list of rows or columns by name, not {type(value).__name__}."
         )
+    if len({name.strip().lower() for name in cells}) < len(cells):
+        raise DataError(f"{title} has two columns whose names differ in capitals only; rename one.")
     cells = {name.strip().lower(): column for name, column in cells.items()}
     for name, column in cells.items():
         if len(column) != len(rows):
@@ -159,19 +182,21 @@ def _try(text: str, formats: tuple[str, ...]) -> datetime.datetime | None:
     return None
 
 
-def write_csv(dates: np.ndarray, columns: Mapping[str, np.ndarray]) -> bytes:
+def write_csv(
+    dates: np.ndarray, columns: Mapping[str, np.ndarray], *, delimiter: str = ",", lineterminator: str = "\n"
+) -> bytes:
     """Return a CSV file: a column `date` of datetime64 (N,), and columns by name; numbers are written exactly."""
     stamps = np.asarray(dates, "datetime64[s]")
     if (stamps == stamps.astype("datetime64[D]")).all():
         stamps = stamps.astype("datetime64[D]")
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
+    writer = csv.writer(stream, delimiter=delimiter, lineterminator=lineterminator)
     writer.writerow([DATE_NAMES[0], *columns])
     writer.writerows(zip(map(str, stamps), *(column.tolist() for column in columns.values()), strict=True))
     return stream.getvalue().encode()
 
 
-def _read_csv(title: str, text: str) -> tuple[str, dict[str, list[Any]], list[str]]:
+def _read_csv(title: str, text: str) -> tuple[dict[str, list[Any]], list[str]]:
     delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     table: list[list[str]] = []
@@ -181,21 +206,24 @@ def _read_csv(title: str, text: str) -> tuple[str, dict[str, list[Any]], list[st
             if any(field.strip() for field in row):
                 table.append(row)
                 rows.append(f"line {reader.line_num}")
+                if len(row) > MAX_COLUMNS or len(table) > MAX_ROWS + 1 or len(table) * len(table[0]) > MAX_CELLS:
+                    raise DataError(f"{title} is too large a table for one forecast; give the last rows.")
     except csv.Error as error:
         raise DataError(f"{title} is no table: line {reader.line_num}: {error}.") from error
     if not table:
         raise DataError(f"{title} is empty; it must have a row of column names and rows of data.")
     header, table, rows = [name.strip() for name in table[0]], table[1:], rows[1:]
-    lowered = [name.lower() for name in header]
+    seen: set[str] = set()
     for name in header:
-        if lowered.count(name.lower()) > 1:
+        if name.lower() in seen:
             raise DataError(f"{title} has several columns named '{name}'; rename them.")
+        seen.add(name.lower())
     for fields, name in zip(table, rows, strict=True):
         if len(fields) != len(header):
             raise DataError(
                 f"{title}, {name} has {len(fields)} fields, but there are {len(header)} columns; correct it."
             )
-    return title, {name: [fields[i] for fields in table] for i, name in enumerate(header)}, rows
+    return {name: [fields[i] for fields in table] for i, name in enumerate(header)}, rows
 
 
 def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
@@ -208,7 +236,7 @@ def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
         with path.open("rb") as plain:
             file: Any = gzip.GzipFile(fileobj=plain) if path.suffix.lower() == ".gz" else plain
             data = file.read(limit + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}.") from error
     if len(data) > limit:
         raise DataError(f"'{path}' is larger than {limit >> 20} MiB; split it into smaller files, or give fewer rows.")

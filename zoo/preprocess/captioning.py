@@ -22,8 +22,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from zoo.errors import DataError, require
-from zoo.preprocess._base import Preprocessor, RawInput
+from zoo.errors import DataError, ModelFileError, require
+from zoo.files import strict_json
+from zoo.preprocess._base import MAX_LENGTH, Preprocessor, RawInput, vocabulary_lines, whole
 from zoo.preprocess.image import load_image
 from zoo.results import Caption
 
@@ -154,6 +155,39 @@ class CaptionPreprocessor(Preprocessor):
         """Turn a picture (path, bytes, PIL image, array) into `image` uint8 (1, H, W, 3); see `load_image`."""
         return {"image": load_image(value, self.image_size)[None]}
 
+    def interface(self) -> Any:
+        """See the base class."""
+        outputs: dict[str, Any] = {
+            "tokens": ("int32", ("B", "T")),
+            "length": ("int32", ("B",)),
+            "score": ("float32", ("B",)),
+            "attention": ("float32", ("B", "T", "h", "w")),
+        }
+        return {"image": ("uint8", ("B", *self.image_size, 3))}, outputs
+
+    def check(self, signatures: Mapping[str, Any]) -> None:
+        """See the base class; `encode` and `step` must fit each other and the vocabulary."""
+        super().check(signatures)
+        if "encode" not in signatures or "step" not in signatures:
+            return
+        batch = signatures["serving_default"]["inputs"]["image"]["shape"][0]
+        encode, step = signatures["encode"], signatures["step"]
+        tokens, said = {"shape": [batch], "dtype": "int32"}, {"shape": [batch, len(self.tokens)], "dtype": "float32"}
+        state = {name: tensor for name, tensor in step["inputs"].items() if name not in ("token", "position")}
+        # Caches that `encode` does not give begin as zeros.
+        given = {name: tensor for name, tensor in state.items() if name.startswith("cache_")} | encode["outputs"]
+        if (
+            encode["inputs"] != signatures["serving_default"]["inputs"]
+            or state != given
+            or step["inputs"].get("token") != tokens
+            or step["inputs"].get("position") != {"shape": [], "dtype": "int32"}
+            or step["outputs"].get("next_token") != tokens
+            or step["outputs"].get("log_probabilities") != said
+            or len(step["outputs"].get("attention", {"shape": []})["shape"]) != 3
+            or any(step["outputs"].get(name, tensor) != tensor for name, tensor in state.items())
+        ):
+            raise ModelFileError("The model's 'encode' and 'step' do not fit each other; export it again.")
+
     def made_up(self) -> list[RawInput]:
         """Return a disc on stripes in the model's size, and in two others that must be resized."""
         return [RawInput.of_image(_disc(*size)) for size in (self.image_size, (100, 60), (40, 130))]
@@ -193,13 +227,14 @@ class CaptionPreprocessor(Preprocessor):
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Rebuild from `files()`."""
-        description = json.loads(files["preprocessor.json"])
+        description = strict_json(files["preprocessor.json"])
         if description["format_version"] != _FORMAT_VERSION:
-            raise ValueError(f"format version {description['format_version']!r} is not known")
+            raise ValueError(f"format version {str(description['format_version'])[:40]!r} is not known")
+        height, width = (whole(description["image"][side], side, 1, 4096) for side in ("height", "width"))
         return cls(
-            files["vocab.txt"].decode("utf-8").removesuffix("\n").split("\n"),
-            image_size=(description["image"]["height"], description["image"]["width"]),
-            max_length=description["max_length"],
+            vocabulary_lines(files["vocab.txt"]),
+            image_size=(height, width),
+            max_length=whole(description["max_length"], "max_length", 1, MAX_LENGTH),
             language=description["language"],
             unit=description["unit"],
         )

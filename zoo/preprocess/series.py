@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.preprocess._base import Preprocessor, RawInput
-from zoo.preprocess._table import read_columns, write_csv
+from zoo.files import strict_json
+from zoo.preprocess._base import Preprocessor, RawInput, whole
+from zoo.preprocess._table import MAX_ROWS, read_columns, write_csv
 from zoo.results import Forecast
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ DECAY = 0.94
 PRICE_NAMES = ("open", "high", "low", "close", "price")
 VOLUME_NAMES = ("volume",)
 SPLIT_NAME = "split_factor"
+
+MAX_COLUMNS = 10_000
+MAX_LEVELS = 100
 
 _LARGEST_STEP = 4.0  # logarithms are for series that never move by more than this factor in one step
 _FLOOR_SHARE = 0.05  # the volatility of a dead window counts as this share of the training median
@@ -204,24 +208,38 @@ class SeriesPreprocessor(Preprocessor):
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """See the base class."""
-        content = json.loads(files["preprocessor.json"])
-        columns = tuple(str(name) for name in content["columns"])
-        self = cls(
-            columns=columns,
-            target=str(content["target"]),
-            window=int(content["window"]),
-            horizon=int(content["horizon"]),
-            levels=tuple(float(level) for level in content["levels"]),
-            price_columns=tuple(int(i) for i in content["price_columns"]),
-            log_columns=tuple(int(i) for i in content["log_columns"]),
-            log_prices=bool(content["log_prices"]),
-            scale_floor=float(content["scale_floor"]),
+        content = strict_json(files["preprocessor.json"])
+        columns, target, levels = content["columns"], content["target"], content["levels"]
+        if not _are_names(columns) or target not in columns:
+            raise ValueError("the columns are not a list of different names with the target among them")
+        if not isinstance(levels, list) or not 1 <= len(levels) <= MAX_LEVELS or sorted(set(levels)) != levels:
+            raise ValueError("the levels are not an ascending list")
+        floor = float(content["scale_floor"])
+        if levels[0] <= 0 or levels[-1] >= 1 or floor <= 0 or type(content["log_prices"]) is not bool:
+            raise ValueError("levels, scale_floor or log_prices is out of range")
+        prices, logs = (
+            tuple(whole(i, key, 0, len(columns) - 1) for i in content[key]) for key in ("price_columns", "log_columns")
         )
-        if self.target not in columns or not 2 <= self.window <= 1_000_000 or not 1 <= self.horizon <= 1_000_000:
-            raise ValueError("target, window or horizon is out of range")
-        if not all(0 <= i < len(columns) for i in (*self.price_columns, *self.log_columns)):
-            raise ValueError("a column position is out of range")
-        return self
+        return cls(
+            columns=tuple(columns),
+            target=target,
+            window=whole(content["window"], "window", 2, MAX_ROWS),
+            horizon=whole(content["horizon"], "horizon", 1, MAX_ROWS),
+            levels=tuple(map(float, levels)),
+            price_columns=prices,
+            log_columns=logs,
+            log_prices=content["log_prices"],
+            scale_floor=floor,
+        )
+
+    def interface(self) -> Any:
+        """See the base class."""
+        outputs: dict[str, Any] = {
+            "mean": ("float32", ("B", self.horizon)),
+            "quantiles": ("float32", ("B", self.horizon, len(self.levels))),
+            "step_weights": ("float32", ("B", self.window)),
+        }
+        return {"window": ("float32", ("B", self.window, len(self.columns)))}, outputs
 
     def request(self, value: Any) -> dict[str, np.ndarray]:
         """Turn a table into the last window.
@@ -242,12 +260,13 @@ class SeriesPreprocessor(Preprocessor):
         """
         factors = np.ones(self.window)
         if isinstance(value, np.ndarray):
-            rows, names = _array_rows(value, self.columns), [f"row {i}" for i in range(1, len(value) + 1)]
+            rows = _array_rows(value, self.columns)
             self._check_length(len(rows), "The array")
-            table = rows[-self.window :]
+            table = rows[-self.window :].astype(np.float64)
+            names = [f"row {i}" for i in range(len(rows) - self.window + 1, len(rows) + 1)]
         else:
             columns = read_columns(value)
-            names = columns.rows
+            names = columns.rows[-self.window :]
             missing = [name for name in self.columns if name.strip().lower() not in columns.cells]
             if missing:
                 raise DataError(
@@ -258,7 +277,6 @@ class SeriesPreprocessor(Preprocessor):
             table = np.stack([columns.numbers(name, self.window) for name in self.columns], axis=1)
             if SPLIT_NAME in columns.cells:
                 factors = columns.numbers(SPLIT_NAME, self.window)
-        names = names[-self.window :]
         _check_finite(table, self.columns, lambda row: names[row])
         bad = np.argwhere((table[:, self.price_columns] <= 0) & self.log_prices)
         if len(bad):
@@ -271,8 +289,10 @@ class SeriesPreprocessor(Preprocessor):
             raise DataError(
                 f"Column '{SPLIT_NAME}' must be a number above 0 in every row; use 1 where there is no split."
             )
-        shares = np.cumprod(factors)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shares = np.cumprod(factors)
         table = table * (shares / shares[-1])[:, None] ** _split_powers(self.columns)
+        _check_finite(table, self.columns, lambda row: f"{names[row]}, after its share splits")
         return {"window": table.astype(np.float32)[None]}
 
     def made_up(self) -> list[RawInput]:
@@ -291,8 +311,10 @@ class SeriesPreprocessor(Preprocessor):
         old = np.cumprod(factors)[-1] / np.cumprod(factors)
         split = values * old[:, None] ** _split_powers(self.columns)
         other = {SPLIT_NAME: factors[::-1], "of_no_use": steps}
-        capitals = dict(zip(map(str.upper, self.columns), values[3:].T * 1.5, strict=True))
-        short = write_csv(days[3:], capitals).replace(b",", b";").replace(b"\n", b"\r\n")
+        names = [name.upper() if name.isascii() else name for name in self.columns]
+        short = write_csv(
+            days[3:], dict(zip(names, values[3:].T * 1.5, strict=True)), delimiter=";", lineterminator="\r\n"
+        )
         return [
             self.raw(days, values),
             RawInput("csv", write_csv(days[::-1], dict(zip(self.columns, split[::-1].T, strict=True)) | other)),
@@ -327,6 +349,15 @@ class SeriesPreprocessor(Preprocessor):
     def _check_length(self, rows: int, title: str) -> None:
         if rows < self.window:
             raise DataError(f"{title} has {rows} rows, but the model looks back {self.window}; give at least as many.")
+
+
+def _are_names(value: Any) -> bool:
+    """Whether `value` is a list of names that differ in more than capitals."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_COLUMNS:
+        return False
+    if not all(isinstance(name, str) and 0 < len(name.strip()) <= 256 for name in value):
+        return False
+    return len({name.strip().lower() for name in value}) == len(value)
 
 
 def _split_powers(columns: Sequence[str]) -> np.ndarray:
@@ -365,4 +396,4 @@ def _array_rows(value: np.ndarray, columns: Sequence[str]) -> np.ndarray:
             f"An array of shape {value.shape} and type {value.dtype} was given; it must be numbers of shape "
             f"(rows, {len(columns)}) with the columns {', '.join(columns)}."
         )
-    return rows.astype(np.float64)
+    return rows

@@ -31,7 +31,8 @@ from typing import Any, Self
 import numpy as np
 
 from zoo.errors import DataError, require
-from zoo.preprocess._base import Preprocessor, RawInput
+from zoo.files import strict_json
+from zoo.preprocess._base import MAX_LENGTH, Preprocessor, RawInput, vocabulary_lines, whole
 from zoo.results import Classification
 
 SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[URL]")
@@ -73,7 +74,7 @@ class TextPreprocessor(Preprocessor):
             raise ValueError(f"the vocabulary must start with {', '.join(SPECIAL)} and hold every token once")
         if len(class_names) < 2 or len(set(class_names)) != len(class_names):
             raise ValueError("there must be at least two class names, each once")
-        if not (1 <= max_length <= 65536 and 0 <= head <= max_length):
+        if not (1 <= max_length <= MAX_LENGTH and 0 <= head <= max_length):
             raise ValueError(f"max_length {max_length} and head {head} do not fit together")
         self.vocabulary = tuple(vocabulary)
         self.class_names = tuple(class_names)
@@ -130,7 +131,7 @@ class TextPreprocessor(Preprocessor):
             pieces = self._cache.get(word)
             if pieces is None:
                 pieces = self._pieces(word)
-                if len(self._cache) < 200_000:
+                if len(self._cache) < 200_000 and len(word) <= _LONGEST_WORD:
                     self._cache[word] = pieces
             ids += pieces
         if len(ids) > self.max_length:
@@ -151,6 +152,14 @@ class TextPreprocessor(Preprocessor):
             DataError: If `value` is not a string.
         """
         return {"tokens": self.encode(value)[None]}
+
+    def interface(self) -> Any:
+        """See the base class."""
+        outputs: dict[str, Any] = {
+            "probabilities": ("float32", ("B", len(self.class_names))),
+            "token_weights": ("float32", ("B", self.max_length)),
+        }
+        return {"tokens": ("int32", ("B", self.max_length))}, outputs
 
     def made_up(self) -> list[RawInput]:
         """Return texts with entities, links, scripts, emoji, repetitions, too great a length, and no word at all."""
@@ -197,17 +206,14 @@ class TextPreprocessor(Preprocessor):
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> Self:
         """Rebuild from `files()`."""
-        description = json.loads(files["preprocessor.json"])
+        description = strict_json(files["preprocessor.json"])
         if description["format_version"] != FORMAT_VERSION or description["rules"] != 1:
             raise ValueError("it was written by a newer version")
-        max_length, head = description["max_length"], description["head"]
-        if not all(isinstance(name, str) for name in description["classes"]):
-            raise ValueError("a class name is not a string")
-        if not isinstance(max_length, int) or not isinstance(head, int):
-            raise ValueError("a length is not a whole number")
-        # Only "\n" ends a line: a token may hold any other character Unicode calls a line break.
-        vocabulary = files["vocab.txt"].decode("utf-8").removesuffix("\n").split("\n")
-        return cls(vocabulary, description["classes"], max_length=max_length, head=head)
+        max_length, head = (whole(description[name], name, 0, MAX_LENGTH) for name in ("max_length", "head"))
+        classes = description["classes"]
+        if not isinstance(classes, list) or not all(isinstance(name, str) and len(name) <= 256 for name in classes):
+            raise ValueError("the classes are not a list of names")
+        return cls(vocabulary_lines(files["vocab.txt"]), classes, max_length=max_length, head=head)
 
     def _pieces(self, word: str) -> list[int]:
         """Cut one word, longest piece first."""
