@@ -451,7 +451,8 @@ static bool read_bundle(Zoo *zoo) {
   if (!directory) return false;
   const Entry *first = zoo->entries;
   if (strcmp(first->name, "manifest.json")) return foreign(zoo);
-  if (crc32(first->content, first->size) != first->crc) return damaged(zoo, "its manifest does not match its checksum");
+  if (first->size > MAX_MANIFEST || crc32(first->content, first->size) != first->crc)
+    return damaged(zoo, "its manifest is too large or does not match its checksum");
   if (!(zoo->manifest = read_text(zoo, first->name, MAX_MANIFEST, true))) return false;
   const char *manifest = skip_space(zoo->manifest), *declared = member(manifest, "entries");
   if (!is_text(member(manifest, "format"), "attention-zoo bundle")) return foreign(zoo);
@@ -535,8 +536,8 @@ static bool open_model(Zoo *zoo) {
   if (strcmp(key, "serving_default")) return fail(zoo, "'%.200s' has no signature 'serving_default'.", zoo->path);
   CALL(LiteRtGetNumSignatureInputs(signature, &zoo->input_count));
   CALL(LiteRtGetNumSignatureOutputs(signature, &zoo->output_count));
-  if (zoo->input_count > MAX_TENSORS || zoo->output_count > MAX_TENSORS)
-    return fail(zoo, "'%.200s' has more than %d inputs or outputs.", zoo->path, MAX_TENSORS);
+  if (zoo->input_count > MAX_TENSORS || zoo->output_count > MAX_TENSORS || !zoo->output_count)
+    return fail(zoo, "'%.200s' has no outputs, or more than %d inputs or outputs.", zoo->path, MAX_TENSORS);
   for (size_t i = 0; i < zoo->input_count; i++) {
     CALL(LiteRtGetSignatureInputName(signature, i, &zoo->inputs[i].name));
     CALL(LiteRtGetSignatureInputTensorByIndex(signature, i, &handle));
@@ -602,15 +603,21 @@ static bool read_input(Zoo *zoo, Tensor *input, const char *what) {
               got);
 }
 
-/* Prints text; a file must not send control sequences to the terminal. */
-static void print_text(FILE *out, const char *text) {
-  for (; *text; text++) fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
+/* The number of bytes of a control character at `at` (ASCII's, or U+0080 to U+009F), or 0. */
+static size_t control(const char *at) {
+  const unsigned char *c = (const unsigned char *)at;
+  return c[0] < 0x20 || c[0] == 0x7f ? 1 : c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0 ? 2 : 0;
+}
+
+/* Prints text up to `end`; a file must not send control sequences to the terminal. */
+static void print_text(FILE *out, const char *text, const char *end) {
+  for (; text < end; text += control(text) ? control(text) : 1) fputc(control(text) ? '?' : *text, out);
 }
 
 static void print_json(const char *text) {
   putchar('"');
-  for (; *text; text++) {
-    if ((unsigned char)*text < 0x20) printf("\\u%04x", (unsigned)*text);
+  for (; *text; text += control(text) ? control(text) : 1) {
+    if (control(text)) printf("\\u%04x", (unsigned)(unsigned char)text[control(text) - 1]);
     else printf(*text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
   }
   putchar('"');
@@ -666,7 +673,7 @@ static bool caption(Zoo *zoo, long height, long width, bool json) {
     }
     printf("]}\n");
   } else {
-    print_text(stdout, text);
+    print_text(stdout, text, text + strlen(text));
     printf("  (%.2f)\n", (double)*(const float *)score->data);
   }
   free(text);
@@ -693,8 +700,9 @@ static bool classify(Zoo *zoo) {
     for (size_t j = 1; j < count; j++)
       if (values[j] > values[best]) best = j;
     for (const char *name = next_item(names, NULL); name; name = next_item(names, name))
-      if (i++ == best) printf("%.9g\t%.*s\n", (double)values[best], (int)(skip_value(name, 0) - name), name);
-    values[best] = -1;
+      if (i++ == best) printf("%.9g\t", (double)values[best]), print_text(stdout, name, skip_value(name, 0));
+    putchar('\n');
+    values[best] = -1; /* below every probability */
   }
   return true;
 }
@@ -806,7 +814,7 @@ int main(int count, char **words) {
   if (good && (fflush(stdout) || ferror(stdout))) good = fail(&zoo, "The answer cannot be written to stdout.");
   if (!good) {
     fputs("zoo_edge: error: ", stderr);
-    print_text(stderr, zoo.error);
+    print_text(stderr, zoo.error, zoo.error + strlen(zoo.error));
     fputc('\n', stderr);
   }
   release(&zoo);
