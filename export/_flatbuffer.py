@@ -35,7 +35,6 @@ class Model:
 
     Attributes:
         tree: The object tree.
-        nodes: All operators, in the order in which the sub-graphs run them.
     """
 
     def __init__(self, flatbuffer: bytes) -> None:
@@ -48,14 +47,18 @@ class Model:
             for t, tensor in enumerate(graph.tensors):
                 name = f"g{g}t{t}"
                 self._names[name], tensor.name = tensor.name or b"", name.encode()
+        self._schema = schema
         kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-        codes = []
         for code in self.tree.operatorCodes:
             code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-            codes.append(kinds[code.builtinCode])
-        self.nodes = [
+        self._kinds = [kinds[code.builtinCode] for code in self.tree.operatorCodes]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All operators, in the order in which the sub-graphs run them."""
+        return [
             Node(
-                codes[operator.opcodeIndex],
+                self._kinds[operator.opcodeIndex],
                 g,
                 [None if t < 0 else graph.tensors[t] for t in operator.inputs],
                 [graph.tensors[t] for t in operator.outputs],
@@ -99,6 +102,55 @@ class Model:
             if node.kind == "WHILE"
             for index in (node.raw.builtinOptions.condSubgraphIndex, node.raw.builtinOptions.bodySubgraphIndex)
         }
+
+    def look_up(self, node: Node) -> None:
+        """Turn a GATHER of rows of a constant table into EMBEDDING_LOOKUP, whose int8 table has a scale for each row.
+
+        It takes a vector of indices: others are reshaped before, and the rows after.
+        """
+        graph = self.tree.subgraphs[node.graph]
+        place = next(i for i, operator in enumerate(graph.operators) if operator is node.raw)
+        table, indices = node.inputs
+        table_index, index = node.raw.inputs
+        added = []
+        if len(indices.shape) != 1:
+            index = self._tensor(node.graph, [int(np.prod(indices.shape))], indices.type)
+            added.append(self._reshape(node.graph, node.raw.inputs[1], index))
+        rows = self._tensor(node.graph, [int(graph.tensors[index].shape[0]), int(table.shape[1])], table.type)
+        lookup = self._operator("EMBEDDING_LOOKUP", [index, table_index], [rows])
+        graph.operators[place : place + 1] = [*added, lookup, self._reshape(node.graph, rows, node.raw.outputs[0])]
+
+    def _reshape(self, graph: int, before: int, after: int) -> Any:
+        shape = np.asarray(self.tree.subgraphs[graph].tensors[after].shape, np.int32)
+        buffer = self._schema.BufferT()
+        buffer.data = np.frombuffer(shape.tobytes(), np.uint8)
+        self.tree.buffers.append(buffer)
+        index = self._tensor(graph, [len(shape)], self._schema.TensorType.INT32, len(self.tree.buffers) - 1)
+        operator = self._operator("RESHAPE", [before, index], [after])
+        operator.builtinOptionsType = self._schema.BuiltinOptions.ReshapeOptions
+        operator.builtinOptions = self._schema.ReshapeOptionsT()
+        operator.builtinOptions.newShape = shape
+        return operator
+
+    def _tensor(self, graph: int, shape: list[int], kind: int, buffer: int = 0) -> int:
+        tensors = self.tree.subgraphs[graph].tensors
+        tensor = self._schema.TensorT()
+        tensor.shape, tensor.type, tensor.buffer = np.asarray(shape, np.int32), kind, buffer
+        tensor.name, tensor.hasRank = f"g{graph}t{len(tensors)}".encode(), True
+        self._names[name_of(tensor)] = tensor.name
+        tensors.append(tensor)
+        return len(tensors) - 1
+
+    def _operator(self, kind: str, inputs: list[int], outputs: list[int]) -> Any:
+        if kind not in self._kinds:
+            code = self._schema.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = getattr(self._schema.BuiltinOperator, kind)
+            self.tree.operatorCodes.append(code)
+            self._kinds.append(kind)
+        operator = self._schema.OperatorT()
+        operator.opcodeIndex = self._kinds.index(kind)
+        operator.inputs, operator.outputs = np.asarray(inputs, np.int32), np.asarray(outputs, np.int32)
+        return operator
 
     def pack(self) -> bytes:
         """Return the flatbuffer."""

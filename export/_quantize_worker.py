@@ -27,8 +27,10 @@ Ranges = dict[str, Range]
 Arrays = dict[str, np.ndarray]
 Samples = Mapping[str, Mapping[str, np.ndarray]]
 
-_TABLES = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "GATHER": 0}
+_TABLES = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "GATHER": 0, "EMBEDDING_LOOKUP": 1}
 """Operators with weights, and which input these are."""
+_LOOKED_UP = ("EMBEDDING_LOOKUP",)
+_LEAST = 1024  # weights, as TensorFlow's converter
 
 
 class Observer:
@@ -48,10 +50,11 @@ class Observer:
         self._calibrator = Calibrator(flatbuffer, 1, CalibrationMode.CALIBRATION_PROFILER_BASED, min_max_update)
         self._recipe = RecipeManager()
         interpreter = self._calibrator._tfl_interpreter
+        runners = {key: interpreter.get_signature_runner(key) for key in self._calibrator.get_signature_list()}
         self._inputs: dict[str, dict[str, dict[str, Any]]] = {
-            key: interpreter.get_signature_runner(key).get_input_details()
-            for key in self._calibrator.get_signature_list()
+            key: runner.get_input_details() for key, runner in runners.items()
         }
+        self._outputs = {key: set(runner.get_output_details()) for key, runner in runners.items()}
         self.ranges: Ranges = {}
 
     def observe(self, samples: Samples) -> None:
@@ -84,18 +87,17 @@ class Observer:
         """Run signatures on what others returned, as a client chains `encode` and `step`.
 
         An input gets the last output of its name, or that of `next_<name>`; a scalar integer without either counts the
-        runs, any other starts at 1 (the start token). A signature that feeds itself runs `length` times. One that lacks
-        an input is not run, and its operators stay float.
+        runs, any other integer starts at 1 (the start token), and floats the signature returns itself start at 0. A
+        signature that feeds itself runs `length` times. One that lacks an input is not run, and its operators stay
+        float.
         """
         while ready := sorted(key for key in waiting if self._can_run(key, values)):
             waiting.remove(ready[0])
             for turn in range(max(1, int(np.max(values.get("length", 1))))):
-                inputs = {
-                    name: values.get(
-                        name, values.get(f"next_{name}", np.full(item["shape"], 1 if len(item["shape"]) else turn))
-                    )
-                    for name, item in self._inputs[ready[0]].items()
-                }
+                inputs = {}
+                for name, item in self._inputs[ready[0]].items():
+                    first = 0 if item["dtype"] == np.float32 else 1 if len(item["shape"]) else turn
+                    inputs[name] = values.get(name, values.get(f"next_{name}", np.full(item["shape"], first)))
                 outputs = self._run(ready[0], inputs)
                 values |= outputs
                 if outputs.keys().isdisjoint(inputs):
@@ -103,7 +105,9 @@ class Observer:
 
     def _can_run(self, key: str, values: Arrays) -> bool:
         return all(
-            item["dtype"] == np.int32 or np.size(values.get(name, ())) == math.prod(item["shape"])
+            item["dtype"] == np.int32
+            or (name not in values and name in self._outputs[key])
+            or np.size(values.get(name, ())) == math.prod(item["shape"])
             for name, item in self._inputs[key].items()
         )
 
@@ -127,28 +131,68 @@ def _range_of(model: Model, ranges: Ranges, tensor: Any) -> Range | None:
     return ranges.get(name_of(tensor))
 
 
+def share_tables(model: Model) -> None:
+    """Look embeddings up in the table of the output layer where that is the same one: one int8 table serves both."""
+    products = {_content(model, node) for node in model.nodes if node.kind == "FULLY_CONNECTED"}
+    for node in model.nodes:
+        if node.kind == "GATHER" and len(node.inputs[0].shape) == 2 and _content(model, node) in products - {None}:
+            options = node.raw.builtinOptions
+            if options is None or not (options.axis or options.batchDims):
+                model.look_up(node)
+
+
+def _content(model: Model, node: Node) -> bytes | None:
+    weights = model.constant(node.inputs[_TABLES[node.kind]])
+    return None if weights is None else weights.tobytes()
+
+
+def unite(model: Model, ranges: Ranges) -> None:
+    """Give all uses of the same weights one range for what they read and one for what they write.
+
+    Signatures share their layers. With one range there is one int8 layer, and `step` says what the loop says.
+    """
+    uses: dict[tuple[str, bytes], list[Node]] = {}
+    for node in model.nodes:
+        if node.kind in _TABLES and (content := _content(model, node)) is not None:
+            uses.setdefault((node.kind, content), []).append(node)
+    for nodes in uses.values():
+        for tensors in zip(*([node.inputs[0], node.outputs[0]] for node in nodes), strict=True):
+            names = [name_of(tensor) for tensor in tensors if name_of(tensor) in ranges]
+            if names:
+                low, high = min(ranges[name][0] for name in names), max(ranges[name][1] for name in names)
+                ranges.update(dict.fromkeys(names, (low, high)))
+
+
 def choose(model: Model, ranges: Ranges) -> list[Node]:
-    """Return the operators to run in int8: those with weights, and additions between them outside loops."""
-    chosen = [node for node in model.nodes if _has_weights(model, node) and _is_known(model, node, ranges)]
+    """Return the operators to run in int8: those with many weights, and additions to what these write outside loops.
+
+    Layers with few weights stay float: turning what they read and write into int8 and back takes longer than it saves.
+    """
+    able = [node for node in model.nodes if _weights(model, node) and _is_known(model, node, ranges)]
+    least = min(_LEAST, max((_weights(model, node) for node in able), default=0))
+    chosen = [node for node in able if _weights(model, node) >= least]
     written = {name_of(tensor) for node in chosen for tensor in node.outputs}
     looped = model.in_loops()
     for node in model.nodes:
-        joins = node.kind == "ADD" and any(name_of(tensor) in written for tensor in node.inputs)
+        joins = node.kind == "ADD" and any(name_of(tensor) in written for tensor in node.inputs if tensor is not None)
         if joins and node.graph not in looped and _is_known(model, node, ranges):
             chosen.append(node)
             written.add(name_of(node.outputs[0]))
     return chosen
 
 
-def _has_weights(model: Model, node: Node) -> bool:
+def _weights(model: Model, node: Node) -> int:
+    """Return how many weights an operator has, 0 if they are not constant, float and finite."""
     if node.kind not in _TABLES or not all(map(model.is_float, node.outputs)):
-        return False
+        return 0
     weights = model.constant(node.inputs[_TABLES[node.kind]])
-    return weights is not None and bool(np.isfinite(weights).all())
+    return 0 if weights is None or not np.isfinite(weights).all() else weights.size
 
 
 def _is_known(model: Model, node: Node, ranges: Ranges) -> bool:
     """Return whether the ranges of all that the operator reads and writes are known and finite."""
+    if node.kind in _LOOKED_UP:
+        return True  # rows of an int8 table become float at once
     tensors = [tensor for tensor in (*node.inputs, *node.outputs) if model.is_float(tensor)]
     found = [_range_of(model, ranges, tensor) for tensor in tensors]
     return all(item is not None and np.isfinite(item).all() for item in found)
@@ -162,7 +206,10 @@ def rewrite(model: Model, chosen: list[Node], ranges: Ranges) -> bytes:
     quantizer = Quantizer(bytearray(model.pack()))
     for kind in sorted({node.kind for node in chosen}):
         scopes = "|".join(re.escape(";".join(map(name_of, n.outputs)) + ";") for n in chosen if n.kind == kind)
-        quantizer.add_static_config(f"^({scopes})$", TFLOperationName[kind], 8, 8)
+        if kind in _LOOKED_UP:
+            quantizer.add_dynamic_config(f"^({scopes})$", TFLOperationName[kind], 8)
+        else:
+            quantizer.add_static_config(f"^({scopes})$", TFLOperationName[kind], 8, 8)
     known = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
     done = quantizer.quantize(known, enable_progress_bar=False, enable_progress_report=False)
     return model.finish(bytes(done.quantized_model))
@@ -175,9 +222,11 @@ def quantize(source: str, samples: str, out: str) -> None:
         signature, _, name = key.partition("/")
         given.setdefault(signature, {})[name] = values
     model = Model(Path(source).read_bytes())
+    share_tables(model)
     observer = Observer(model.pack())
     observer.observe(given)
     complete(model, observer.ranges)
+    unite(model, observer.ranges)
     chosen = choose(model, observer.ranges)
     if not chosen:
         raise ExportError("no operator of the model can run in int8")
