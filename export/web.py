@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ExportError
-from zoo.export.bundle import read_bundle
+from zoo.export.bundle import SIGNATURE, read_bundle
 from zoo.files import read_json, replace_folder, write_json
 
 LITERT_VERSION = "2.5.3"
@@ -56,6 +56,9 @@ def write_site(
     bundle = read_bundle(file)
     if bundle.task not in TASKS:
         raise ExportError(f"There is no page for the task '{bundle.task}'; there is one for {', '.join(TASKS)}.")
+    batches = {item["shape"][0] for item in bundle.signatures.get(SIGNATURE, {}).get("inputs", {}).values()}
+    if batches - {1}:
+        raise ExportError(f"'{file}' answers {max(batches)} inputs at once; the page needs a file exported for one.")
     _check_replaceable(site)
     packages = _packages(Path(litert_dir)) if litert_dir is not None else _installed()
 
@@ -112,7 +115,9 @@ def _packages(folder: Path) -> dict[str, Path]:
             )
         version = read_json(place / "package.json").get("version")
         if version != LITERT_VERSION:
-            raise ExportError(f"'{place}' is version {version}; the page needs {LITERT_VERSION}: npm install {_wanted()}.")
+            raise ExportError(
+                f"'{place}' is version {version}; the page needs {LITERT_VERSION}: npm install {_wanted()}."
+            )
         found[name] = place
     return found
 
@@ -129,7 +134,9 @@ def _install(folder: Path) -> None:
     otherwise = f"elsewhere run 'npm install {_wanted()}' and give that folder with --litert-dir"
     npm = shutil.which("npm")
     if npm is None:
-        raise ExportError(f"LiteRT.js is installed with npm, which is not on this machine; install Node.js, or {otherwise}.")
+        raise ExportError(
+            f"LiteRT.js is installed with npm, which is not on this machine; install Node.js, or {otherwise}."
+        )
     write_json(folder / "package.json", {"private": True})
     command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", *_wanted().split()]
     try:
@@ -137,7 +144,9 @@ def _install(folder: Path) -> None:
             command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_INSTALL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise ExportError(f"npm took over {_INSTALL_SECONDS:g} s to install LiteRT.js; try again, or {otherwise}.") from error
+        raise ExportError(
+            f"npm took over {_INSTALL_SECONDS:g} s to install LiteRT.js; try again, or {otherwise}."
+        ) from error
     except OSError as error:
         raise ExportError(f"npm could not be started ({error.strerror or error}); mend it, or {otherwise}.") from error
     if done.returncode:

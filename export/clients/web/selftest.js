@@ -62,16 +62,18 @@ export function difference(expected, arrays) {
   for (const [name, { data }] of Object.entries(expected)) {
     const got = arrays[name]?.data;
     if (got?.length !== data.length || got.constructor !== data.constructor) return `'${name}' has another shape`;
-    let allowed = 0;
-    if (data instanceof Uint8Array) allowed = 1; // pixels of a picture that was resized
-    if (data instanceof Float32Array) {
-      allowed = 1e-3;
-      if (FORECASTS.includes(name)) allowed = 1e-4 * data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-    }
-    const wrong = data.findIndex((value, i) => !(Math.abs(value - got[i]) <= allowed));
+    const largest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    const wrong = data.findIndex((value, i) => !(Math.abs(value - got[i]) <= tolerance(name, data, value, largest)));
     if (wrong >= 0) return `'${name}' is ${got[wrong]} where it should be ${data[wrong]}`;
   }
   return "";
+}
+
+function tolerance(name, data, value, largest) {
+  if (data instanceof Uint8Array) return 1; // pixels of a picture that was resized
+  if (data instanceof Int32Array) return 0;
+  if (name === "window") return 1e-7 * Math.abs(value);
+  return FORECASTS.includes(name) ? 1e-4 * largest : 1e-3;
 }
 
 function readArrays(bundle, items) {

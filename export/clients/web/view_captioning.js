@@ -5,6 +5,9 @@ import { decodeImage, pixelsOf } from "./image.js";
 import { number, say } from "./messages.js";
 import { rgbaOf } from "./resize.js";
 
+const COLD = [12, 16, 48, 190]; // red, green, blue, alpha
+const WARM = [255, 120, 0, 70];
+
 /**
  * Put the view on the page.
  *
@@ -82,11 +85,14 @@ function drawn(bitmap) {
   return canvas;
 }
 
-/** One pixel a cell; the style sheet stretches it smoothly over the picture. */
+/** One pixel a cell, stretched smoothly over the picture: warm where the model looked, dark where it did not. */
 function paint(heat, map) {
   const most = Math.max(...map) || 1;
   const pixels = new ImageData(heat.width, heat.height);
-  map.forEach((weight, i) => pixels.data.set([255, 70, 0, Math.round(215 * (weight / most))], i * 4));
+  map.forEach((weight, i) => {
+    const share = weight / most;
+    pixels.data.set(COLD.map((cold, channel) => cold + share * (WARM[channel] - cold)), i * 4);
+  });
   heat.getContext("2d").putImageData(pixels, 0, 0);
 }
 
