@@ -42,8 +42,13 @@ export class SeriesPreprocessor {
     }
     const columns = this.columns.map((name) => table.numbers(name, this.length));
     const factors = table.names.includes(SPLIT_NAME) ? table.numbers(SPLIT_NAME, this.length) : null;
-    this.check(columns, table.rows.slice(-this.length));
-    if (factors) this.joinSplits(columns, factors);
+    const rows = table.rows.slice(-this.length).map(({ line }) => `line ${line}`);
+    this.checkFinite(columns, rows);
+    if (this.logPrices) this.checkPositive(columns, rows);
+    if (factors) {
+      this.joinSplits(columns, factors);
+      this.checkFinite(columns, rows.map((row) => `${row}, after its share splits`));
+    }
     const data = new Float32Array(this.length * columns.length);
     columns.forEach((values, c) => values.forEach((value, row) => (data[row * columns.length + c] = value)));
     return { window: { data, shape: [1, this.length, columns.length] } };
@@ -67,23 +72,25 @@ export class SeriesPreprocessor {
     return { mean, quantiles, levels: this.levels, history, weights };
   }
 
-  check(columns, rows) {
-    rows.forEach(({ line }, row) =>
+  checkFinite(columns, rows) {
+    rows.forEach((name, row) =>
       columns.forEach((values, c) => {
         if (Math.abs(values[row]) <= LARGEST) return;
         throw new InputError(
-          `Column '${this.columns[c]}' (line ${line}) is ${pythonNumber(values[row])}; ` +
+          `Column '${this.columns[c]}' (${name}) is ${pythonNumber(values[row])}; ` +
             "a forecast needs finite numbers: fill or drop it.",
         );
       }),
     );
-    if (!this.logPrices) return;
-    rows.forEach(({ line }, row) =>
+  }
+
+  checkPositive(columns, rows) {
+    rows.forEach((name, row) =>
       this.priceColumns.forEach((c) => {
         if (columns[c][row] > 0) return;
         throw new InputError(
-          `Column '${this.columns[c]}' (line ${line}) is ${Number(columns[c][row].toPrecision(6))}; this model was ` +
-            "trained on positive prices: correct the row.",
+          `Column '${this.columns[c]}' (${name}) is ${pythonNumber(Number(columns[c][row].toPrecision(6)))}; this model ` +
+            "was trained on positive prices: correct the row.",
         );
       }),
     );
@@ -112,5 +119,6 @@ function normal(name) {
 /** A number as Python shows it. */
 function pythonNumber(value) {
   if (Number.isNaN(value)) return "nan";
-  return Number.isFinite(value) ? String(value) : value < 0 ? "-inf" : "inf";
+  if (!Number.isFinite(value)) return value < 0 ? "-inf" : "inf";
+  return String(value).replace(/e([+-])(\d)$/, "e$10$2");
 }

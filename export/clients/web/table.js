@@ -3,12 +3,13 @@
 import { parseDate } from "./dates.js";
 import { InputError } from "./errors.js";
 
-const MAX_BYTES = 256 * 2 ** 20;
+const MAX_BYTES = 2 ** 26;
+const MAX_ROWS = 1_000_000;
+const MAX_COLUMNS = 20_000;
 const DATE_NAMES = ["date", "datetime", "timestamp", "time", "day", "ds"];
 const SPACES = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const OUTER_SPACE = new RegExp(`^[${SPACES}]+|[${SPACES}]+$`, "g");
-const DIGITS = "\\d+(?:_\\d+)*";
-const NUMBER = new RegExp(`^[+-]?(?:${DIGITS}(?:\\.(?:${DIGITS})?)?|\\.${DIGITS})(?:e[+-]?${DIGITS})?$`, "i");
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 const INFINITE = /^([+-]?)inf(?:inity)?$/i;
 const NOT_A_NUMBER = /^[+-]?nan$/i;
 
@@ -29,8 +30,11 @@ export function readTable(source, title) {
   const header = found[0].fields.map(strip);
   const names = header.map((name) => name.toLowerCase());
   const rows = found.slice(1);
+  if (header.length > MAX_COLUMNS || rows.length > MAX_ROWS) {
+    throw new InputError(`${title} is too large a table for one forecast; give the last rows.`);
+  }
   names.forEach((name, i) => {
-    if (names.indexOf(name) !== names.lastIndexOf(name)) {
+    if (names.indexOf(name) !== i) {
       throw new InputError(`${title} has several columns named '${header[i]}'; rename them.`);
     }
   });
@@ -91,10 +95,10 @@ export class Table {
   }
 }
 
-/** The number a cell holds, as Python's `float` reads it, or null. */
+/** The number a cell holds, or null. */
 export function parseNumber(cell) {
   const text = strip(cell);
-  if (NUMBER.test(text)) return Number(text.replaceAll("_", ""));
+  if (NUMBER.test(text)) return Number(text);
   if (NOT_A_NUMBER.test(text)) return NaN;
   const infinite = INFINITE.exec(text);
   if (infinite) return infinite[1] === "-" ? -Infinity : Infinity;
@@ -108,7 +112,7 @@ export function strip(text) {
 
 function decode(bytes, title) {
   if (bytes.length > MAX_BYTES) {
-    throw new InputError(`${title} is larger than ${MAX_BYTES >> 20} MiB; give fewer rows.`);
+    throw new InputError(`${title} has ${bytes.length} bytes; at most ${MAX_BYTES} are read: give the last rows.`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
