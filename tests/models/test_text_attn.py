@@ -65,7 +65,9 @@ def test_training_leaves_the_wide_path_alone() -> None:
 
 def test_stored_configurations_are_still_read() -> None:
     stored = {**TINY.to_dict(), "wide_buckets": 128, "wide_penalty": 1e-4, "path_dropout": 0.5, "conv_widths": [2, 3]}
+    del stored["wide_share"]
     config = TextAttention.Config.from_dict(stored)
+    assert config.wide_share == 0.5
     model = TextAttention.build(config)
     assert {weight.shape for weight in model.get_layer("wide").weights} == {(60, 3), (128, 3)}
     before = model.get_weights()

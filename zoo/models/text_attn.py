@@ -4,7 +4,7 @@
       |-> some replaced by [MASK] in training -> embeddings + hashed pairs' embeddings -> positions
       |        -> encoder blocks -> norm -> attention pooling -> Dense                                      "deep"
       `-> the n-grams of the training texts, one weight a class each                                         "wide"
-    logits (B, C) = the mean of both; in training the deep path's alone
+    logits (B, C) = the weighted mean of both; in training the deep path's alone
 
 The deep path is the sentence level of the hierarchical attention network (Yang et al. 2016) on a Transformer encoder.
 The wide path is a logistic regression over n-grams, scaled by log-count ratios as in Wang and Manning 2012; it is
@@ -73,9 +73,9 @@ class TextAttention(Architecture):
         """Lengths of the n-grams of the wide path: 1, 2 and so on without a gap; empty for no wide path."""
         wide_rows: int = setting(80_000, low=1, high=10_000_000)
         """Most n-grams of two and more tokens that have weights."""
-        wide_strength: float = setting(0.08, low=0.0, high=1e6)
+        wide_strength: float = setting(0.05, low=0.0, high=1e6)
         """Inverse of the L2 penalty on them."""
-        wide_share: float = setting(0.5, low=0.0, high=1.0)
+        wide_share: float = setting(0.6, low=0.0, high=1.0)
         """Weight of the wide path's logits; the deep path has the rest."""
         wide_buckets: int = setting(0, low=0, high=131_071)
         """Rows of a hashed table an n-gram length: only in models stored before the wide path was solved."""
@@ -95,8 +95,12 @@ class TextAttention(Architecture):
 
         @classmethod
         def from_dict(cls, values: dict[str, Any]) -> TextAttention.Config:
-            """Build from `to_dict`'s output; fields that only mattered in training and are gone are passed over."""
-            return super().from_dict({name: value for name, value in values.items() if name not in _GONE})
+            """Build from `to_dict`'s output.
+
+            Of a model stored before `wide_share` existed the paths have equal weights, and fields that are gone since
+            are passed over.
+            """
+            return super().from_dict({"wide_share": 0.5, **{k: v for k, v in values.items() if k not in _GONE}})
 
     @classmethod
     def tiny(cls) -> Config:

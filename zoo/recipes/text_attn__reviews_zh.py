@@ -56,7 +56,7 @@ RECIPE = Recipe(
         "wide_strength": 0.2,
     },
     train={
-        "epochs": 5,
+        "epochs": 3,
         "batch_size": 64,
         "learning_rate": 2e-3,
         "label_smoothing": 0.05,

@@ -1,22 +1,33 @@
 """`text_attn` on `tweets`: sentiment of English tweets, three classes.
 
-Paper: Yang et al. 2016 (attention pooling), Joulin et al. 2017 (hashed n-grams), Cheng et al. 2016 (wide and deep).
+Paper: Yang et al. 2016 (attention pooling), Wang and Manning 2012 (n-grams with log-count ratios).
 
     zoo train text_attn --data tweets
     python benchmarks/text_seeds.py tweets
 
-Macro-F1 on the test split (3,733 tweets; 1,098,195 parameters), with the standard error of the test examples:
+Macro-F1 on the test split (3,733 tweets; 1,024,982 parameters, the table's 80,000 integer keys among them), with the
+standard error of the test examples:
 
-    seed 0, 1, 2                                 .7329  .7376  .7371   (each .008)
-    mean of the seeds                            .7359  (.007; between seeds .0015)
-    TF-IDF + logistic regression                 .7420  (.008)   difference -.0061, 95% [-.0170, +.0057]
-    the same with balanced classes               .7412  (.008)   difference -.0053, 95% [-.0163, +.0060]
+    seed 0, 1, 2                                 .7571  .7520  .7514   (each .008)
+    mean of the seeds                            .7535  (.008; between seeds .0018)
+    TF-IDF + logistic regression                 .7420  (.008)   difference +.0115, 95% [+.0005, +.0226]
+    the same with balanced classes               .7412  (.008)   difference +.0123, 95% [+.0012, +.0230]
 
-So it is not shown to be better or worse than the regression; it does not beat it.
+So it beats the regression. Single seeds do not always: two of the three intervals against either baseline hold 0. The
+test split was looked at once, after everything below was chosen on the validation split (3,627 tweets, standard error
+.008; mean of the three seeds in the last lines) - macro-F1 and log-loss:
 
-The linear path must learn fast: on the validation split, one seed of an earlier form with 1,046,979 parameters, had
-macro-F1 .740 with `wide_scale` 10, `wide_dropout` 0.1 and the moving average, .726 with 5, 0.3 and without it
-(the regression with balanced classes: .728). Each path must be good alone (`path_dropout`).
+    regression with balanced classes             .7278  .621
+    hashed n-grams trained beside the encoder    .740   .597   one seed; .7359 on the test split, below the regression
+    wide path alone, penalty 1 / .056            .7433  .595
+    wide path alone, penalty 1 / .04             .7439  .590   the recipe's
+    wide path alone, penalty 1 / .028            .7414  .588
+    wide path alone, penalty 1 / .014            .7355  .596
+    deep path alone                              .7274  .624
+    both, .6 of the logits wide                  .7454  .577   (.5 wide .7422, .7 wide .7448)
+
+Of four epochs of the deep path the second was best, so there are three. 3-grams did not help the wide path (validation
+.737 against .741, cross-validated .7371 against .7378; more in the decision record on the wide path).
 """
 
 from __future__ import annotations
@@ -27,11 +38,11 @@ RECIPE = Recipe(
     architecture="text_attn",
     data="tweets",
     title="sentiment of English tweets",
-    cost="3 min on 1 core",
-    expected={"macro_f1": 0.736},
-    model={"vocab_size": 6000, "max_length": 44, "num_layers": 1, "token_dropout": 0.15, "balance": 0.5},
+    cost="2 min on 1 core",
+    expected={"macro_f1": 0.753},
+    model={"vocab_size": 6000, "max_length": 44, "num_layers": 1, "wide_strength": 0.04},
     train={
-        "epochs": 4,
+        "epochs": 3,
         "batch_size": 64,
         "learning_rate": 2e-3,
         "label_smoothing": 0.05,
