@@ -163,12 +163,38 @@ class Model:
         from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray, read_model_from_bytearray
 
         tree = read_model_from_bytearray(bytearray(flatbuffer))
+        self._mend_outputs(tree)
         for graph in tree.subgraphs:
             for tensor in graph.tensors:
                 name, mark, rest = name_of(tensor).partition("_")
                 if name in self._names:
                     tensor.name = self._names[name] + (mark + rest).encode()
         return compact(bytes(convert_object_to_bytearray(tree)))
+
+    def _mend_outputs(self, tree: Any) -> None:
+        """Let graphs and signatures give what they gave before.
+
+        Where an output is also read by an operator that became int8, the quantiser gives the int8 copy instead: a loop
+        would not load, a signature would change its type.
+        """
+        for before, after in zip(self.tree.subgraphs, tree.subgraphs, strict=True):
+            after.outputs = [_same(before.tensors[t], after.tensors) for t in before.outputs]
+        for old, new in zip(self.tree.signatureDefs, tree.signatureDefs, strict=True):
+            before, after = self.tree.subgraphs[old.subgraphIndex], tree.subgraphs[new.subgraphIndex]
+            wanted = {item.name: before.tensors[item.tensorIndex] for item in old.outputs}
+            for item in new.outputs:
+                item.tensorIndex = _same(wanted[item.name], after.tensors)
+
+
+def _same(tensor: Any, tensors: list[Any]) -> int:
+    """Return where a tensor is, or its copy in the first type."""
+    name = name_of(tensor)
+    found = [
+        index
+        for index, other in enumerate(tensors)
+        if other.type == tensor.type and name_of(other).partition("_")[0] == name
+    ]
+    return min(found, key=lambda index: len(tensors[index].name))
 
 
 def name_of(tensor: Any) -> str:

@@ -17,10 +17,18 @@ from zoo.errors import ExportError
 from zoo.export._flatbuffer import Model
 from zoo.export._process import run_worker, write_arrays
 
+WORKER = "zoo.export._quantize_worker"
 Samples = Mapping[str, Mapping[str, np.ndarray]]
 """Signature -> input -> values, first axis = example."""
 
-_WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "BATCH_MATMUL": 1, "GATHER": 0}
+_WEIGHTS = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "BATCH_MATMUL": 1,
+    "GATHER": 0,
+    "EMBEDDING_LOOKUP": 1,
+}
 
 
 def quantize_int8(flatbuffer: bytes, samples: Samples, *, timeout: float = 900.0) -> bytes:
@@ -40,7 +48,7 @@ def quantize_int8(flatbuffer: bytes, samples: Samples, *, timeout: float = 900.0
         write_arrays(
             given, {f"{key}/{name}": values for key, inputs in samples.items() for name, values in inputs.items()}
         )
-        run_worker("zoo.export._quantize_worker", [source, given, out], what="Quantising to int8", timeout=timeout)
+        run_worker(WORKER, [source, given, out], what="Quantising to int8", timeout=timeout)
         try:
             return out.read_bytes()
         except OSError as error:
