@@ -41,7 +41,7 @@ async function answer(page, { file, text }) {
     await page.setInputFiles("input[type=file]", file);
   } else {
     await page.fill("textarea", text);
-    const button = page.locator("#task > button:not(.quiet)");
+    const button = page.locator(".actions button:not(.quiet)");
     if (await button.count()) await button.click();
   }
   await page.waitForFunction(

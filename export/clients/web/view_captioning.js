@@ -5,7 +5,7 @@ import { decodeImage, pixelsOf } from "./image.js";
 import { number, say } from "./messages.js";
 import { rgbaOf } from "./resize.js";
 
-const COLD = [12, 16, 48, 190]; // red, green, blue, alpha
+const COLD = [12, 16, 48, 165]; // red, green, blue, alpha
 const WARM = [255, 120, 0, 70];
 
 /**

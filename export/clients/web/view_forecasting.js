@@ -32,20 +32,22 @@ export function showForecasting(place, { model, preprocessor, examples, work }) 
     onFile: (file) => forecast(async () => readTable(new Uint8Array(await file.arrayBuffer()), `'${file.name}'`)),
   });
   const field = html("textarea", { rows: 5, spellcheck: "false", class: "table", placeholder: header(preprocessor) });
+  const actions = html("div", { class: "actions" });
   const give = () => forecast(() => readTable(field.value, "The table"));
   place.append(
     html("p", { class: "note" }, say.columns(preprocessor.columns.join(", "), preprocessor.length)),
     picker,
     html("label", { class: "field" }, say.pasteTable, field),
-    html("button", { type: "button", click: give }, say.forecast),
+    actions,
   );
+  actions.append(html("button", { type: "button", click: give }, say.forecast));
   if (examples.length) {
     let next = 0;
     const show = () => {
       field.value = new TextDecoder().decode(examples[next++ % examples.length].bytes);
       give();
     };
-    place.append(html("button", { type: "button", class: "quiet", click: show }, say.example));
+    actions.append(html("button", { type: "button", class: "quiet", click: show }, say.example));
   }
   place.append(result);
 }
