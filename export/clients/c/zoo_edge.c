@@ -461,6 +461,9 @@ static bool read_bundle(Zoo *zoo) {
   if (version > NEWEST_FORMAT)
     return fail(zoo, "'%.200s' was made by a newer version (bundle format %ld, this client reads up to %d); "
                      "get a newer zoo_edge.", zoo->path, version, NEWEST_FORMAT);
+  const char *task = member(manifest, "task"), *signatures = member(manifest, "signatures"); /* from version 2 on */
+  if (!task || *task != '"' || (version > 1 && !member(signatures, "serving_default")))
+    return damaged(zoo, "its manifest names no task or does not describe the model's signatures");
   if (!check_layout(zoo, first->offset, directory)) return false;
   zoo->model_size = first->offset;
   if (!matches(member(manifest, "flatbuffer"), zoo->file, zoo->model_size))
