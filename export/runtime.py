@@ -240,12 +240,15 @@ class Edge:
             ModelFileError: If the interpreter fails.
         """
         if not {"encode", "step"} <= set(self.signatures):
-            why = "was exported before streaming; export it again" if self.task == "captioning" else "use predict"
+            old = self.task == "captioning"
+            why = "it was exported before that; export it again" if old else "use predict"
             raise ConfigError(f"This model of the task {self.task} cannot stream words: {why}.")
         from zoo.preprocess._stream import join_words, stream_tokens
 
         inputs = self.fill(self.preprocessor.request(value))
-        return join_words(stream_tokens(self.run, inputs, self.outputs["tokens"][0][1]), self.preprocessor)
+        steps = self.outputs["tokens"][0][1]
+        tokens = stream_tokens(self.run, inputs, self.signatures["step"].inputs, steps)
+        return join_words(tokens, self.preprocessor)
 
     def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         """Run the bare model: arrays in, arrays out (see `Graph.run`)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from zoo.results import StreamedWord
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[Mapping[str, np.ndarray], str], Arrays]
+Tensors = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 class Token(NamedTuple):
@@ -29,26 +30,28 @@ class Token(NamedTuple):
     attention: np.ndarray
 
 
-def stream_tokens(run: Run, inputs: Mapping[str, np.ndarray], max_length: int) -> Iterator[Token]:
+def stream_tokens(run: Run, inputs: Mapping[str, np.ndarray], takes: Tensors, max_length: int) -> Iterator[Token]:
     """Yield the tokens of the first picture's caption without the end, as the model gives them.
 
     Args:
         run: Runs the signature it is given by name.
         inputs: `image` uint8 (B, H, W, 3).
+        takes: Name -> (shape, dtype) of the inputs of `step`.
         max_length: Most tokens.
     """
-    state = run(inputs, "encode")
+    empty = {name: np.zeros(*tensor) for name, tensor in takes.items() if name.startswith("cache_")}
+    state = {**empty, **run(inputs, "encode")}
     token = np.full(len(inputs["image"]), START, np.int32)
     for position in range(max_length):
         outputs = run({"token": token, "position": np.array(position, np.int32), **state}, "step")
         token = outputs["next_token"]
         if token[0] == END:
             return
+        if not 0 <= token[0] < outputs["log_probabilities"].shape[1]:
+            raise ModelFileError(f"The model gives the token {token[0]}, which does not exist; export it again.")
         yield Token(int(token[0]), float(outputs["log_probabilities"][0, token[0]]), outputs["attention"][0])
         state |= {name: array for name, array in outputs.items() if name in state}
 
-        if not 0 <= token[0] < outputs["log_probabilities"].shape[1]:
-            raise ModelFileError(f"The model gives the token {token[0]}, which does not exist; export it again.")
 
 def join_words(tokens: Iterator[Token], preprocessor: CaptionPreprocessor) -> Iterator[StreamedWord]:
     """Yield words as soon as the next one begins, and the last at the end.

@@ -1,12 +1,14 @@
 """Captioning in two signatures, for a client that shows words as they come or does a search of its own.
 
 `encode` runs once a picture, `step` once a token. What changes from step to step is in `cache_0`, `cache_1`, ...; what
-stays is in `memory_0`, `memory_1`, ... (the keys and values of the picture). Neither graph holds a loop, so that a
-delegate may take them whole.
+stays is in `memory_0`, `memory_1`, ... (the keys and values of the picture). A cache that `encode` does not return
+starts as zeros: as an output it would be a constant, which runtimes give for several outputs only once. Neither graph
+holds a loop, so that a delegate may take them whole.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
@@ -31,23 +33,22 @@ def step_signatures(
         max_length: T, most tokens; `position` is below it.
     """
     pixels = (batch_size, *image, 3)
-    probe = _Probe(encoder, decoder, max_length)
-    cells, *state = probe.compute_output_spec(
-        keras.KerasTensor(pixels, "float32"),
-        keras.KerasTensor((batch_size,), "int32"),
-        keras.KerasTensor((), "int32"),
-    )
-    _, rows, columns, _ = cells.shape
-    names, counts = [], {"memory": 0, "cache": 0}
-    for fixed in probe.fixed:
-        kind = "memory" if fixed else "cache"
-        names.append(f"{kind}_{counts[kind]}")
-        counts[kind] += 1
-    changing = tuple(name for name in names if name.startswith("cache_"))
+    _, rows, columns, dim = encoder.compute_output_shape(pixels)
+    # One step with a made-up picture shows what the decoder's state is made of.
+    state = tuple(decoder.start(keras.random.normal((batch_size, rows * columns, dim), seed=1), max_length))
+    _, after, _ = decoder.step(ops.ones((batch_size,), "int32"), ops.zeros((), "int32"), state)
+    counts = {"memory": itertools.count(), "cache": itertools.count()}
+    kinds = ["memory" if now is before else "cache" for before, now in zip(state, after, strict=True)]
+    names = [f"{kind}_{next(counts[kind])}" for kind in kinds]
+    shapes = {name: (tuple(tensor.shape), "float32") for name, tensor in zip(names, state, strict=True)}
+    changing = tuple(sorted(name for name in names if name.startswith("cache_")))
+    empty = {name for name, tensor in zip(names, state, strict=True) if name in changing and not ops.any(tensor)}
+    returned = tuple(sorted(set(names) - empty))
 
     def encode(image: Tensor) -> dict[str, Tensor]:
         cells = encoder(ops.reshape(ops.cast(image, "float32"), pixels), training=False)
-        return dict(zip(names, decoder.start(_as_memory(cells), max_length), strict=True))
+        state = zip(names, decoder.start(_as_memory(cells), max_length), strict=True)
+        return {name: tensor for name, tensor in state if name in returned}
 
     def step(token: Tensor, position: Tensor, **state: Tensor) -> dict[str, Tensor]:
         before = tuple(state[name] for name in names)
@@ -59,32 +60,14 @@ def step_signatures(
             **{name: tensor for name, tensor in zip(names, after, strict=True) if name in changing},
         }
 
-    kept = {name: (tuple(tensor.shape), "float32") for name, tensor in zip(names, state, strict=True)}
     return {
-        "encode": Signature(encode, {"image": (pixels, "uint8")}, tuple(names)),
+        "encode": Signature(encode, {"image": (pixels, "uint8")}, returned),
         "step": Signature(
             step,
-            {"token": ((batch_size,), "int32"), "position": ((), "int32"), **kept},
+            {"token": ((batch_size,), "int32"), "position": ((), "int32"), **shapes},
             ("log_probabilities", "next_token", "attention", *changing),
         ),
     }
-
-
-class _Probe(keras.Operation):
-    """Finds the shapes of a decoder's state, and which parts of it no step changes (`fixed`), without running it."""
-
-    def __init__(self, encoder: Any, decoder: Any, max_length: int) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.max_length = encoder, decoder, max_length
-        self.fixed: list[bool] = []
-
-    def call(self, image: Tensor, token: Tensor, position: Tensor) -> tuple[Tensor, ...]:
-        """Do one step; returns the encoder's cells and the state before."""
-        cells = self.encoder(image, training=False)
-        state = tuple(self.decoder.start(_as_memory(cells), self.max_length))
-        _, after, _ = self.decoder.step(token, position, state)
-        self.fixed = [before is now for before, now in zip(state, after, strict=True)]
-        return (cells, *state)
 
 
 def _as_memory(cells: Tensor) -> Tensor:
