@@ -150,6 +150,8 @@ def well_behaved(seen: dict[str, Any], port: int) -> None:
     assert seen["state"] == "ready", seen["status"]
     assert [text for text in seen["complaints"] if not LITERT_SAYS.match(text)] == []
     assert seen["requests"] and all(url.startswith(f"http://127.0.0.1:{port}/") for url in seen["requests"])
+    tensors, freed = seen["tensors"]
+    assert tensors == freed >= 3  # else the WebAssembly's memory would grow with every answer
     assert seen["width"] <= 360  # of a phone: nothing to scroll sideways
 
 

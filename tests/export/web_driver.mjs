@@ -3,7 +3,7 @@
 //   node web_driver.mjs NODE_MODULES < JOB
 //
 // JOB: {chromium, arguments, url, inputs: [{file} | {text}], pictures: [{file, size}]}. A file is chosen, a text is typed.
-// Printed: {state, status, answers, pixels, requests, complaints, width}.
+// Printed: {state, status, answers, pixels, requests, complaints, width, tensors: [of a run, freed after it]}.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -26,6 +26,7 @@ try {
   seen.status = await page.textContent("#status");
   for (const input of job.inputs ?? []) seen.answers.push(await answer(page, input));
   for (const picture of job.pictures ?? []) seen.pixels.push(await pixels(page, picture));
+  if (seen.state === "ready") seen.tensors = await page.workers()[0].evaluate(freed);
   seen.width = await page.evaluate(() => document.documentElement.scrollWidth);
 } finally {
   await browser.close();
@@ -86,4 +87,23 @@ async function pixels(page, { file, size }) {
     },
     { bytes: [...readFileSync(file)], size },
   );
+}
+
+/** In the worker: how many tensors a run has, and how many of them are deleted by its end. */
+async function freed() {
+  const arrays = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
+  const inputs = {};
+  for (const { name, dtype, shape } of runner.getInputDetails()) {
+    const size = shape.reduce((product, side) => product * side, 1);
+    inputs[name] = { data: new arrays[dtype](size).fill(1), shape: [...shape] };
+  }
+  let count = 0;
+  const free = litert.Tensor.prototype.delete;
+  litert.Tensor.prototype.delete = function () {
+    count += 1;
+    free.call(this);
+  };
+  await run(inputs);
+  litert.Tensor.prototype.delete = free;
+  return [runner.getInputDetails().length + runner.getOutputDetails().length, count];
 }

@@ -4,6 +4,7 @@ import { InputError } from "./errors.js";
 import { resize } from "./resize.js";
 
 const MAX_PIXELS = 64_000_000;
+const MAX_BYTES = 256 * 2 ** 20;
 
 /**
  * Decode a picture.
@@ -13,6 +14,7 @@ const MAX_PIXELS = 64_000_000;
  */
 export async function decodeImage(file) {
   const name = file.name ? `The picture '${file.name}'` : "The picture";
+  if (file.size > MAX_BYTES) throw new InputError(`${name} has over ${MAX_BYTES >> 20} MiB; make it smaller.`);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, {

@@ -3,7 +3,7 @@
 import { parseDate } from "./dates.js";
 import { InputError } from "./errors.js";
 
-const MAX_BYTES = 2 ** 26;
+export const MAX_BYTES = 2 ** 26;
 const MAX_ROWS = 1_000_000;
 const MAX_COLUMNS = 20_000;
 const DATE_NAMES = ["date", "datetime", "timestamp", "time", "day", "ds"];
@@ -112,7 +112,7 @@ export function strip(text) {
 
 function decode(bytes, title) {
   if (bytes.length > MAX_BYTES) {
-    throw new InputError(`${title} has ${bytes.length} bytes; at most ${MAX_BYTES} are read: give the last rows.`);
+    throw new InputError(`${title} is larger than ${MAX_BYTES >> 20} MiB; give fewer rows.`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

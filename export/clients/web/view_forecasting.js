@@ -3,7 +3,7 @@
 import { fanChart } from "./chart.js";
 import { html, filePicker } from "./dom.js";
 import { number, percent, say } from "./messages.js";
-import { readTable } from "./table.js";
+import { MAX_BYTES, readTable } from "./table.js";
 
 const SHOWN_ROWS = 60;
 
@@ -29,7 +29,11 @@ export function showForecasting(place, { model, preprocessor, examples, work }) 
     label: say.chooseTable,
     hint: say.dropTable,
     accept: ".csv,.tsv,.txt,text/csv,text/tab-separated-values,text/plain",
-    onFile: (file) => forecast(async () => readTable(new Uint8Array(await file.arrayBuffer()), `'${file.name}'`)),
+    onFile: (file) =>
+      forecast(async () => {
+        const start = file.slice(0, MAX_BYTES + 1); // no more than is enough to refuse it
+        return readTable(new Uint8Array(await start.arrayBuffer()), `'${file.name}'`);
+      }),
   });
   const field = html("textarea", { rows: 5, spellcheck: "false", class: "table", placeholder: header(preprocessor) });
   const actions = html("div", { class: "actions" });
