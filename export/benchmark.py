@@ -53,6 +53,16 @@ def bench_file(
     }
 
 
+def check_timing(threads: Sequence[int], runs: int) -> None:
+    """Refuse a number below 1.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    if runs < 1 or not threads or min(threads) < 1:
+        raise ConfigError(f"A benchmark takes at least 1 run and 1 thread, not {runs} and {tuple(threads)}.")
+
+
 def measure(
     path: str | os.PathLike[str],
     requests: Mapping[str, np.ndarray],
@@ -62,8 +72,7 @@ def measure(
     timeout: float = 600.0,
 ) -> list[dict[str, Any]]:
     """Time requests (first axis = example), in turn, on a bundle (see `bench_file`); a record for every `threads`."""
-    if runs < 1 or not threads or min(threads) < 1:
-        raise ConfigError(f"A benchmark takes at least 1 run and 1 thread, not {runs} and {tuple(threads)}.")
+    check_timing(threads, runs)
     records = []
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch:
         inputs, result = Path(scratch) / "inputs.npz", Path(scratch) / "result.json"

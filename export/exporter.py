@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from zoo.export.benchmark import measure
 from zoo.export.samples import checking_requests
 from zoo.export.saved_model import check_saved_model_target
 from zoo.export.tflite import check_installed, check_quantize
-from zoo.export.variants import compare_variants
+from zoo.export.variants import check_limits, compare_variants
 from zoo.export.verify import judge
 from zoo.files import write_bytes, write_json
 from zoo.tasks import Requests
@@ -73,10 +72,7 @@ def export_run(
     if quantize != AUTO:
         check_quantize(quantize)
     check_prefer(prefer)
-    if not (isinstance(budget, (int, float)) and math.isfinite(budget) and budget >= 0):
-        raise ConfigError(f"The export's budget is {budget!r}; it must be a number from 0 on, 0.01 for one percent.")
-    if examples is not None and examples < 1:
-        raise ConfigError(f"The export's number of examples is {examples}; it must be at least 1.")
+    check_limits(budget, examples)
     _check_target(target, bundled=bundled, quantize=quantize)
     check_installed()
     if quantize == AUTO and not run.trained:

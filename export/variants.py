@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 
 from zoo.errors import ConfigError, ExportError
 from zoo.export._drafts import Drafts
-from zoo.export.benchmark import measure
+from zoo.export.benchmark import check_timing, measure
 from zoo.export.bundle import QUANTIZATIONS
 from zoo.export.samples import checking_requests
 from zoo.export.tflite import check_installed, check_quantize
@@ -26,6 +27,22 @@ if TYPE_CHECKING:
 Arrays = dict[str, np.ndarray]
 
 _TIMED = 8  # examples; answers differ in length
+
+
+def check_limits(budget: float, examples: int | None) -> None:
+    """Refuse a budget or a number of examples that makes no sense, before minutes of work.
+
+    Raises:
+        ConfigError: If the budget is not a number from 0 on, or the number of examples is below 1.
+    """
+    if not (isinstance(budget, (int, float)) and math.isfinite(budget) and budget >= 0):
+        raise ConfigError(f"The export's budget is {budget!r}; it must be a number from 0 on, 0.01 for one percent.")
+    if examples is not None and examples < 1:
+        raise ConfigError(f"The export's number of examples is {examples}; it must be at least 1.")
+
+
+def _silent(line: str) -> None:
+    """Show no progress."""
 
 
 def _nothing(report: Mapping[str, Any], where: str) -> bytes:
@@ -123,6 +140,7 @@ def compare_variants(
     runs: int = 40,
     rounds: int = 3,
     timeout: float = 900.0,
+    progress: Callable[[str], None] | None = None,
     **serving_options: Any,
 ) -> Comparison:
     """Make the variants of a run's file and measure each on the same examples, with the real runtime.
@@ -142,6 +160,7 @@ def compare_variants(
         runs: Timed answers in a process, over 8 examples in turn.
         rounds: Processes for every variant and number of threads.
         timeout: Seconds that a conversion, and every check, may take.
+        progress: Called with a line on what is done next.
         **serving_options: The task's own (captioning: `beam_width`, ...).
 
     Raises:
@@ -151,6 +170,8 @@ def compare_variants(
     """
     for name in names:
         check_quantize(name)
+    check_limits(budget, examples)
+    check_timing(threads, runs)
     if rounds < 1:
         raise ConfigError(f"The comparison's number of rounds is {rounds}; it must be at least 1.")
     check_installed()
@@ -159,11 +180,17 @@ def compare_variants(
         drafts = Drafts(run, Path(folder), serving_options, timeout)
         if requests is None:
             requests = checking_requests(run, drafts.serving, examples, split=split)
+        say = progress or _silent
+        say(f"Answer {len(requests)} examples in Keras")
         expected = run.serving_outputs(requests.inputs, **serving_options)
         trained = run.trained and requests.truth is not None
-        variants = [_variant(drafts, name, requests, expected, trained=trained, budget=budget) for name in names]
+        variants = []
+        for name in names:
+            say(f"Convert {name} and answer without TensorFlow")
+            variants.append(_variant(drafts, name, requests, expected, trained=trained, budget=budget))
         paths = {variant.name: drafts.path(variant.name) for variant in variants if variant.error is None}
-        for name, records in time_in_turn(paths, requests.take(_TIMED), threads, runs, rounds, timeout=timeout).items():
+        timed = time_in_turn(paths, requests.take(_TIMED), threads, runs, rounds, timeout=timeout, progress=progress)
+        for name, records in timed.items():
             next(variant for variant in variants if variant.name == name).latency = records
     metric = run.task.main_metric if trained else None
     return Comparison(
@@ -223,6 +250,7 @@ def time_in_turn(
     rounds: int = 3,
     *,
     timeout: float = 900.0,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Time bundles against each other: in every round each has a fresh process, one after the other.
 
@@ -233,14 +261,15 @@ def time_in_turn(
         runs: Timed answers in a process.
         rounds: Processes for every bundle and number of threads.
         timeout: Seconds a process may take.
+        progress: Called with a line on what is done next.
 
     Returns:
         Name -> a record for every number of threads, each number the median over the rounds.
     """
-    turns = [
-        {name: measure(path, inputs, threads, runs, timeout=timeout) for name, path in paths.items()}
-        for _ in range(rounds)
-    ]
+    turns = []
+    for number in range(rounds):
+        (progress or _silent)(f"Time {len(paths)} files, round {number + 1} of {rounds}")
+        turns.append({name: measure(path, inputs, threads, runs, timeout=timeout) for name, path in paths.items()})
     return {name: [_median([turn[name][i] for turn in turns]) for i in range(len(threads))] for name in paths}
 
 

@@ -18,6 +18,9 @@ from zoo.config import BaseConfig
 from zoo.errors import ConfigError, ModelFileError, ZooError
 from zoo.training.config import TrainConfig
 
+_SERVING = ("beam_width", "max_length", "batch_size")
+"""Options of a file that commands take; None leaves the task's default."""
+
 
 @dataclass(frozen=True)
 class List:
@@ -204,8 +207,7 @@ class Export:
         """Export, and print the report."""
         from zoo.api import load
 
-        names = ("beam_width", "max_length", "batch_size")
-        options = {name: value for name in names if (value := getattr(self, name)) is not None}
+        options = {name: value for name in _SERVING if (value := getattr(self, name)) is not None}
         start_backend()
         report = load(self.model).export(
             self.out, quantize=self.quantize, prefer=self.prefer, budget=self.budget, **options
@@ -256,6 +258,55 @@ class Bench:
         path = self.file.with_name(f"{self.file.name}.bench.json")
         write_json(path, report)
         display.record(report, as_json=self.json, note=f"Saved {path}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Compare every variant of a run's file on one page: size, speed, memory, metric, and the worst answers."""
+
+    run_folder: Positional[Path]
+    """Run folder."""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("report")
+    """Folder for report.html, which opens offline, and report.json."""
+    budget: float = 0.01
+    """Largest relative drop of the task's metric that a quantised file may show."""
+    examples: int = 512
+    """At most so many examples of the validation split to compare."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of threads to measure with."""
+    beam_width: int | None = None
+    """Captioning: beams of the search in the graph; 1 is greedy."""
+    max_length: int | None = None
+    """Captioning: most tokens of a caption; the model's own limit when not given."""
+    batch_size: int | None = None
+    """Inputs the file answers in one run; 1 when not given."""
+    quiet: bool = False
+    """Show no progress."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> None:
+        """Measure, write both files, and print the table."""
+        from zoo.api import load
+        from zoo.export.report import problems, table_rows
+
+        options = {name: value for name in _SERVING if (value := getattr(self, name)) is not None}
+        start_backend()
+        with display.progress(quiet=self.quiet) as progress:
+            report = load(self.run_folder).report(
+                self.out,
+                budget=self.budget,
+                examples=self.examples,
+                threads=self.threads,
+                progress=progress,
+                **options,
+            )
+        if self.json:
+            display.record(report, as_json=True)
+            return
+        display.rows(table_rows(report), as_json=False, empty="")
+        for line in [*problems(report), f"Wrote {self.out / 'report.html'} and {self.out / 'report.json'}"]:
+            print(line)
 
 
 @dataclass(frozen=True)
@@ -379,6 +430,7 @@ COMMANDS: dict[str, type[Any]] = {
         Export,
         Verify,
         Bench,
+        Report,
         Inspect,
         Explain,
         Web,

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo.files import to_json
 from zoo.results import Result, StreamedWord
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None] | None]:
+    """Yield what shows a line on what is done next, on standard error: in place on a terminal, else one below another.
+
+    Args:
+        quiet: Show nothing; yields None.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    started = time.monotonic()
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        with console.status("Start") as status:
+            yield lambda line: status.update(Text(f"{line}  [{time.monotonic() - started:.0f} s]"))
+    else:
+        yield lambda line: console.print(f"{line}  [{time.monotonic() - started:.0f} s]", soft_wrap=True)
 
 
 def rows(items: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:

@@ -198,6 +198,24 @@ class Run:
 
         return export_run(self, path, quantize=quantize, **options)
 
+    def report(self, folder: str | Path, **options: Any) -> dict[str, Any]:
+        """Compare every variant of the file: size, speed, memory, metric, and the answers that differ most.
+
+        Args:
+            folder: Gets `report.json` and `report.html`, one page that opens offline.
+            **options: `names`, `budget`, `examples`, `threads`, `progress`, and the task's serving options (see
+                `zoo.export.report.write_report`).
+
+        Returns:
+            What `report.json` holds.
+
+        Raises:
+            ExportError: If no variant could be made; nothing is written then.
+        """
+        from zoo.export.report import write_report
+
+        return write_report(self, folder, **options)
+
     def describe(self) -> dict[str, Any]:
         """Return what `run.json` holds."""
         return {
