@@ -158,11 +158,20 @@ def pack_bundle(
         "flatbuffer": _digest(flatbuffer),
         "entries": {key: _digest(content) for key, content in entries.items()},
     }
-    parts, directory, offset = [flatbuffer], [], len(flatbuffer)
-    for key, content in {MANIFEST: to_json(manifest).encode(), **entries}.items():
+    for key, content in entries.items():
         _check_name(key, "the bundle")
         if len(content) > MAX_ENTRY_BYTES:
             raise ModelFileError(f"Cannot make a bundle: entry '{key}' has {len(content)} bytes, over the limit.")
+    data = append_archive(flatbuffer, {MANIFEST: to_json(manifest).encode(), **entries})
+    if len(data) > MAX_FILE_BYTES or len(entries) >= MAX_ENTRIES:
+        raise ModelFileError("Cannot make a bundle: the file would be over 2 GiB or have too many entries.")
+    return data
+
+
+def append_archive(flatbuffer: bytes, contents: Mapping[str, bytes]) -> bytes:
+    """Return a flatbuffer with a ZIP archive of some contents behind it; nothing is checked."""
+    parts, directory, offset = [flatbuffer], [], len(flatbuffer)
+    for key, content in contents.items():
         title, crc, size = key.encode("ascii"), zlib.crc32(content), len(content)
         parts += [
             _LOCAL.pack(_LOCAL_MAGIC, _ZIP_VERSION, 0, 0, 0, _DATE_1980, crc, size, size, len(title), 0),
@@ -178,8 +187,6 @@ def pack_bundle(
         )  # fmt: skip
         offset += _LOCAL.size + len(title) + size
     length = sum(map(len, directory))
-    if offset + length + _END.size > MAX_FILE_BYTES or len(directory) > MAX_ENTRIES:
-        raise ModelFileError("Cannot make a bundle: the file would be over 2 GiB or have too many entries.")
     end = _END.pack(_END_MAGIC, 0, 0, len(directory), len(directory), length, offset, 0)
     return b"".join([*parts, *directory, end])
 

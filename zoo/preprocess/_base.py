@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ class RawInput:
 
     @classmethod
     def of_text(cls, text: str) -> Self:
-        """Return a text; what UTF-8 cannot hold (lone surrogates) becomes a question mark."""
-        return cls("text", text.encode("utf-8", "replace"))
+        """Return a text; lone surrogates, which UTF-8 cannot hold, become spaces."""
+        return cls("text", re.sub("[\ud800-\udfff]", " ", text).encode())
 
     def value(self) -> Any:
         """Return what `Preprocessor.request` takes: an array, a string, or the bytes of a table.

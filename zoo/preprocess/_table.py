@@ -233,6 +233,8 @@ def read_text(path: Path, *, limit: int = MAX_BYTES) -> str:
         DataError: If it cannot be read, is larger than `limit` bytes once unpacked, or is not UTF-8.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe or device has no end
+            raise DataError(f"'{path}' is {'a folder' if path.is_dir() else 'not a regular file'}; give a file.")
         with path.open("rb") as plain:
             file: Any = gzip.GzipFile(fileobj=plain) if path.suffix.lower() == ".gz" else plain
             data = file.read(limit + 1)
