@@ -33,9 +33,11 @@ from zoo.results import Caption, Classification, Forecast
 pytestmark = pytest.mark.full
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# --no-sandbox: it does not start as root in a container; the others keep it from calling anywhere.
+# In a container it does not start as root with its sandbox, nor with little shared memory; the others keep it from
+# calling anywhere.
 ARGUMENTS = [
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
