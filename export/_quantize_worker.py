@@ -29,7 +29,6 @@ Samples = Mapping[str, Mapping[str, np.ndarray]]
 
 _TABLES = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "GATHER": 0, "EMBEDDING_LOOKUP": 1}
 """Operators with weights, and which input these are."""
-_LOOKED_UP = ("EMBEDDING_LOOKUP",)
 _LEAST = 1024  # weights, as TensorFlow's converter
 
 
@@ -163,22 +162,33 @@ def unite(model: Model, ranges: Ranges) -> None:
                 ranges.update(dict.fromkeys(names, (low, high)))
 
 
-def choose(model: Model, ranges: Ranges) -> list[Node]:
-    """Return the operators to run in int8: those with many weights, and additions to what these write outside loops.
+def choose(model: Model, ranges: Ranges) -> tuple[list[Node], list[Node]]:
+    """Return the operators to run in int8: those whose ranges come from the samples, and those that find their own.
 
     Layers with few weights stay float: turning what they read and write into int8 and back takes longer than it saves.
+    For the same reason the dense layers of a loop, which works on few rows, find the range of what they read when they
+    run, inside the product; and so does every other use of these layers, as in `step`. Tables need no range. Outside
+    loops additions to what the others write are int8 too.
     """
-    able = [node for node in model.nodes if _weights(model, node) and _is_known(model, node, ranges)]
-    least = min(_LEAST, max((_weights(model, node) for node in able), default=0))
-    chosen = [node for node in able if _weights(model, node) >= least]
-    written = {name_of(tensor) for node in chosen for tensor in node.outputs}
+    weights = {id(node.raw): _weights(model, node) for node in model.nodes}
+    least = min(_LEAST, max(weights.values(), default=0))
+    able = [node for node in model.nodes if weights[id(node.raw)] >= max(least, 1)]
     looped = model.in_loops()
+    shared = {_content(model, node) for node in able if node.kind == "FULLY_CONNECTED" and node.graph in looped}
+    late = [
+        node
+        for node in able
+        if node.kind == "EMBEDDING_LOOKUP" or (node.kind == "FULLY_CONNECTED" and _content(model, node) in shared)
+    ]
+    own = {id(node.raw) for node in late}
+    early = [node for node in able if id(node.raw) not in own and _is_known(model, node, ranges)]
+    written = {name_of(tensor) for node in early for tensor in node.outputs}
     for node in model.nodes:
         joins = node.kind == "ADD" and any(name_of(tensor) in written for tensor in node.inputs if tensor is not None)
         if joins and node.graph not in looped and _is_known(model, node, ranges):
-            chosen.append(node)
+            early.append(node)
             written.add(name_of(node.outputs[0]))
-    return chosen
+    return early, late
 
 
 def _weights(model: Model, node: Node) -> int:
@@ -191,25 +201,27 @@ def _weights(model: Model, node: Node) -> int:
 
 def _is_known(model: Model, node: Node, ranges: Ranges) -> bool:
     """Return whether the ranges of all that the operator reads and writes are known and finite."""
-    if node.kind in _LOOKED_UP:
-        return True  # rows of an int8 table become float at once
     tensors = [tensor for tensor in (*node.inputs, *node.outputs) if model.is_float(tensor)]
     found = [_range_of(model, ranges, tensor) for tensor in tensors]
     return all(item is not None and np.isfinite(item).all() for item in found)
 
 
-def rewrite(model: Model, chosen: list[Node], ranges: Ranges) -> bytes:
-    """Return the flatbuffer with the chosen operators in int8, weights per channel."""
+def rewrite(model: Model, early: list[Node], late: list[Node], ranges: Ranges) -> bytes:
+    """Return the flatbuffer with the operators of `choose` in int8, a scale for each output channel of the weights."""
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
 
+    def scopes(nodes: list[Node]) -> dict[str, str]:
+        found: dict[str, list[str]] = {}
+        for node in nodes:
+            found.setdefault(node.kind, []).append(re.escape("".join(f"{name_of(t)};" for t in node.outputs)))
+        return {kind: f"^({'|'.join(names)})$" for kind, names in found.items()}
+
     quantizer = Quantizer(bytearray(model.pack()))
-    for kind in sorted({node.kind for node in chosen}):
-        scopes = "|".join(re.escape(";".join(map(name_of, n.outputs)) + ";") for n in chosen if n.kind == kind)
-        if kind in _LOOKED_UP:
-            quantizer.add_dynamic_config(f"^({scopes})$", TFLOperationName[kind], 8)
-        else:
-            quantizer.add_static_config(f"^({scopes})$", TFLOperationName[kind], 8, 8)
+    for kind, pattern in scopes(early).items():
+        quantizer.add_static_config(pattern, TFLOperationName[kind], 8, 8)
+    for kind, pattern in scopes(late).items():
+        quantizer.add_dynamic_config(pattern, TFLOperationName[kind], 8)
     known = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
     done = quantizer.quantize(known, enable_progress_bar=False, enable_progress_report=False)
     return model.finish(bytes(done.quantized_model))
@@ -227,10 +239,10 @@ def quantize(source: str, samples: str, out: str) -> None:
     observer.observe(given)
     complete(model, observer.ranges)
     unite(model, observer.ranges)
-    chosen = choose(model, observer.ranges)
-    if not chosen:
+    early, late = choose(model, observer.ranges)
+    if not early and not late:
         raise ExportError("no operator of the model can run in int8")
-    Path(out).write_bytes(rewrite(model, chosen, observer.ranges))
+    Path(out).write_bytes(rewrite(model, early, late, observer.ranges))
 
 
 def main(arguments: list[str]) -> None:

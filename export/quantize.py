@@ -1,6 +1,7 @@
 """Int8: weights and activations of convolutions, dense layers, tables and the additions between them.
 
-What is not among these (attention products, softmax, normalisations, loop variables) stays float32, and the inputs and
+The ranges of activations are those seen on samples; dense layers of loops find theirs when they run. What is not among
+these (attention products, softmax, normalisations, loop variables, small layers) stays float32, and the inputs and
 outputs of every signature keep their types. The work is done in another process, since the calibrator is native code.
 """
 
