@@ -60,17 +60,13 @@ class NGramEmbedding(keras.layers.Layer):
         buckets: rows of each order's table, at most 131,071.
         orders: lengths of the n-grams, each at least 1.
         bag: whether the positions are added up.
-        dropout: probability of leaving an n-gram out in training.
         initializer: initial values of the tables.
         scale: factor on the output. Adam moves every weight about equally far a step; a factor lets a weight reach
             further in as many steps.
-        penalty: factor of the L2 penalty on the tables. As part of the loss (unlike decoupled decay) it holds weights
-            back that few examples support.
         vocab_size: rows of the table of order 1, so that every token has its own; None gives it `buckets` rows too.
 
     Call arguments:
         tokens: int32 `(batch, length)`, 0 = padding; `length` is static.
-        training: whether dropout is active.
 
     Returns:
         `(batch, length, dim)`, or `(batch, dim)` with `bag`.
@@ -85,10 +81,8 @@ class NGramEmbedding(keras.layers.Layer):
         buckets: int,
         orders: tuple[int, ...] = (2,),
         bag: bool = False,
-        dropout: float = 0.0,
         initializer: str = "uniform",
         scale: float = 1.0,
-        penalty: float = 0.0,
         vocab_size: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -101,12 +95,9 @@ class NGramEmbedding(keras.layers.Layer):
         self.buckets = buckets
         self.orders = tuple(orders)
         self.bag = bag
-        self.dropout = dropout
         self.initializer = initializer
         self.scale = scale
-        self.penalty = penalty
         self.vocab_size = vocab_size
-        self.drop = keras.layers.Dropout(dropout, name="drop", dtype=self.dtype_policy)
 
     def build(self, tokens_shape: tuple[Any, ...]) -> None:
         """Creates one table an order for inputs `(batch, length)`."""
@@ -117,22 +108,19 @@ class NGramEmbedding(keras.layers.Layer):
                 name=f"table_{order}",
                 shape=(self._rows(order), self.dim),
                 initializer=self.initializer,
-                regularizer=keras.regularizers.L2(self.penalty) if self.penalty else None,
             )
             for order in self.orders
         ]
-        self.drop.build((*tokens_shape, len(self.orders)))
 
-    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, tokens: Tensor) -> Tensor:
         """See the class."""
         tokens = ops.cast(tokens, "int32")
         hashed = [hash_ngrams(tokens, order, self._rows(order)) for order in self.orders]
         keep = ops.stack([ops.cast(whole, self.compute_dtype) for _, whole in hashed], axis=-1)
-        dropped = self.drop(keep, training=training)
         total = 0.0
         for i, (table, (bucket, _)) in enumerate(zip(self.tables, hashed, strict=True)):
             vectors = ops.take(ops.convert_to_tensor(table), bucket, axis=0)
-            total = total + ops.cast(vectors, self.compute_dtype) * dropped[:, :, i : i + 1]
+            total = total + ops.cast(vectors, self.compute_dtype) * keep[:, :, i : i + 1]
         total = total * self.scale
         if not self.bag:
             return total
@@ -155,9 +143,7 @@ class NGramEmbedding(keras.layers.Layer):
             "buckets": self.buckets,
             "orders": list(self.orders),
             "bag": self.bag,
-            "dropout": self.dropout,
             "initializer": self.initializer,
             "scale": self.scale,
-            "penalty": self.penalty,
             "vocab_size": self.vocab_size,
         }

@@ -111,7 +111,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     ],
     "NGramEmbedding": [
         {
-            "config": {"dim": 5, "buckets": 3, "orders": (1, 2), "bag": bag, "dropout": 0.1},
+            "config": {"dim": 5, "buckets": 3, "orders": (1, 2), "bag": bag},
             "inputs": (PADDED_TOKENS,),
             "output_shapes": (shape,),
         }

@@ -50,12 +50,6 @@ def test_bag_adds_up_rows_and_divides_by_the_root_of_their_number() -> None:
     np.testing.assert_allclose(ops.convert_to_numpy(layer(TOKENS)), expected, rtol=1e-6)
 
 
-def test_penalty_is_part_of_the_loss() -> None:
-    layer = NGramEmbedding(1, buckets=4, orders=(1,), initializer="ones", penalty=0.5)
-    layer(TOKENS)
-    assert float(ops.convert_to_numpy(layer.losses[0])) == pytest.approx(0.5 * 4)
-
-
 def test_ngrams_do_not_cross_padding() -> None:
     layer = NGramEmbedding(3, buckets=11, orders=(2,))
     y = ops.convert_to_numpy(layer(TOKENS))
