@@ -42,6 +42,8 @@ MAX_RANK = 8
 
 _CUSTOM = 32
 _WHILE, _IF, _CALL, _CALL_ONCE = 93, 92, 16, 103  # kinds of options that name other graphs
+_OPTIONAL = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3}
+"""Operators that may lack an input (-1), from that place on: the bias. LiteRT reads any other without looking."""
 _GRAPHS_CALLED = {_WHILE: 2, _IF: 2, _CALL: 1, _CALL_ONCE: 1}
 
 
@@ -235,8 +237,11 @@ def _operator(operator: Table, codes: list[str], tensors: int) -> Operator:
     if code >= len(codes):
         raise ValueError("an operator has no code")
     inputs, outputs, between = (operator.numbers(field, "i") for field in (1, 2, 9))
-    if not all(-1 <= index < tensors for index in (*inputs, *outputs, *between)):
-        raise ValueError(f"{codes[code]} uses a tensor that does not exist")
+    optional = _OPTIONAL.get(codes[code], len(inputs))
+    if any(not (-1 if place >= optional else 0) <= index < tensors for place, index in enumerate(inputs)):
+        raise ValueError(f"{codes[code]} reads a tensor that does not exist")
+    if not all(0 <= index < tensors for index in (*outputs, *between)):
+        raise ValueError(f"{codes[code]} writes a tensor that does not exist")
     if operator.number(6, "Q") or operator.number(7, "Q"):
         raise ValueError("an operator has options outside the flatbuffer")
     kind, options = operator.number(3, "B"), operator.table(4)

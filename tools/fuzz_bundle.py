@@ -274,10 +274,16 @@ def read_all(path: Path) -> str:
         str(edge.predict(preprocessor.made_up()[0].value()))
     except ZooError as error:
         message = str(error)
-        if not message.isprintable() or not 10 < len(message) < 1500:
+        if not message.isprintable() or not 10 < len(message) < 6 * 1200:
             raise AssertionError(f"not one readable line: {message[:300]!r}") from error
         return f"refused: {stage}"
     return "answered"
+
+
+def keep(arguments: argparse.Namespace, kind: str, number: int, data: bytes) -> None:
+    """Write the file of a finding."""
+    arguments.keep.mkdir(parents=True, exist_ok=True)
+    (arguments.keep / f"{kind}-{arguments.seed}-{number}.tflite").write_bytes(data)
 
 
 def child(arguments: argparse.Namespace) -> None:
@@ -293,6 +299,7 @@ def child(arguments: argparse.Namespace) -> None:
         try:
             outcome = read_all(path)
         except BaseException as error:  # whatever it is, it is a finding
+            keep(arguments, kind, number, data)
             outcome = f"finding: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         print(outcome, flush=True)
 
@@ -305,7 +312,8 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="zoo-fuzz-") as folder:
         while first < arguments.cases:
             command = [sys.executable, "-P", __file__, "--folder", folder, "--first", str(first)]
-            command += ["--cases", str(arguments.cases), "--seed", str(arguments.seed), "--kinds", *arguments.kinds]
+            command += ["--cases", str(arguments.cases), "--seed", str(arguments.seed), "--keep", str(arguments.keep)]
+            command += ["--kinds", *arguments.kinds]
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
                 first = _follow(process, arguments, Path(folder), counts, findings, first)
     for kind in arguments.kinds:
@@ -347,12 +355,13 @@ def _follow(
                 raise RuntimeError(f"The child cannot start (exit code {process.returncode}).")
             counts[kind, outcome.partition(":")[0] if outcome.startswith("finding") else outcome] += 1
             open_case = False
+            ended = line in ("slow", "")
+            if ended:
+                process.wait()
+                keep(arguments, kind, number, (folder / "case.tflite").read_bytes())
             if outcome.startswith("finding"):
-                arguments.keep.mkdir(parents=True, exist_ok=True)
-                kept = arguments.keep / f"{kind}-{arguments.seed}-{number}.tflite"
-                kept.write_bytes((folder / "case.tflite").read_bytes())
-                findings.append(f"{kept}: {outcome}")
-            if process.poll() is not None or line in ("slow", ""):
+                findings.append(f"{kind}-{arguments.seed}-{number}.tflite: {outcome}")
+            if ended:
                 return number + 1
 
 

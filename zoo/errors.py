@@ -13,12 +13,17 @@ from collections.abc import Iterable
 from importlib import util
 from types import ModuleType
 
+_LONGEST = 1200
+
 
 def one_line(text: str) -> str:
-    """Return a text that is safe to print: line breaks become spaces, other control characters are escaped.
+    """Return a text that is safe to print.
 
-    Messages quote names and contents of files, which may come from anywhere.
+    Line breaks become spaces, other control characters are escaped, of a text over 1,200 characters the middle is left
+    out: messages quote names and contents of files, which may come from anywhere.
     """
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 300]} ... {text[-295:]}"
     text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
     if text.isprintable():
         return text
