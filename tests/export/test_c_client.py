@@ -324,6 +324,10 @@ def test_hostile_layouts(tmp_path: Path, checked: Client) -> None:
         "length": with_manifest(data, lambda m: re.sub(rb'"length": \d', b'"length": 9', m, count=1)),
         "no task": with_manifest(data, lambda m: m.replace(b'"task"', b'"tusk"')),
         "no signatures": with_manifest(data, lambda m: m.replace(b'"serving_default"', b'"serving_defoult"')),
+        "other types": with_manifest(data, lambda m: m.replace(b'"dtype": "float32"', b'"dtype":   "int32"', 1)),
+        "other shapes": with_manifest(
+            data, lambda m: re.sub(rb'"shape": \[(\s+)1,', rb'"shape": [\g<1>2,', m, count=1)
+        ),
         "repeated key": with_manifest(data, lambda m: m.replace(b'"name"', b'"task"')),
         "not JSON": with_manifest(data, lambda m: b"[" * len(m)),
         "deep JSON": with_manifest(data, lambda m: b'{"a":' * (len(m) // 6) + b" " * (len(m) - 5 * (len(m) // 6))),
@@ -339,6 +343,11 @@ def test_hostile_layouts(tmp_path: Path, checked: Client) -> None:
         assert done.returncode == 1, (name, done)
         assert refusal(done), name
     assert "newer version (bundle format 3" in refusal(checked(write(tmp_path, cases["version 3"]), "self-test"))
+    newer = patched(cases["version 3"], second + 10, b"\x08\0")  # which may compress
+    assert "newer version (bundle format 3" in refusal(checked(write(tmp_path, newer), "self-test"))
+    for name in ("other types", "other shapes", "no signatures"):
+        says = refusal(checked(write(tmp_path, cases[name]), "self-test"))
+        assert "inputs and outputs are not those of its manifest" in says
     assert "does not match its SHA-256" in refusal(checked(write(tmp_path, cases["bit of the model"]), "self-test"))
 
 
@@ -386,6 +395,8 @@ def test_hostile_content_with_right_digests(tmp_path: Path, checked: Client) -> 
         (other(caption, image={"height": 25, "width": 24}), ["caption", "25x24"], "'image' of the expected type"),
         (repack(caption, VOCABULARY, words[:-1]), ["caption", "24x24"], "vocabulary has no end"),
         (repack(caption, VOCABULARY, b"\xff\n"), ["caption", "24x24"], "'preprocessor/vocab.txt'"),
+        (repack(caption, VOCABULARY, b"a" * 1025 + b"\n"), ["caption", "24x24"], "a token that is too long"),
+        (repack(caption, VOCABULARY, b"\n" * 1_000_001), ["caption", "24x24"], "vocabulary is too large"),
         (repack(caption, VOCABULARY, b"a\n"), ["caption", "24x24"], "outside the vocabulary of 1"),
         (repack(caption, VOCABULARY, None), ["caption", "24x24"], "outside the vocabulary of 0"),
         (repack(text, "golden/0/inputs/tokens.bin", huge), ["self-test"], "LiteRtRunCompiledModel gives status"),

@@ -46,6 +46,7 @@ typedef struct {
   int64_t value;
 } LiteRtEnvOption;
 enum { F32 = 1, I32 = 2, U8 = 3, ON_CPU = 1 };
+static const char *const TYPES[] = {"", "float32", "int32", "uint8"};
 enum { OPTION_ACCELERATORS = 24, OPTION_LOG_SEVERITY = 25, INTEGER = 2, ERRORS_ONLY = 3 };
 typedef char type_is_72_bytes[sizeof(LiteRtRankedTensorType) == 72 ? 1 : -1];
 typedef char option_is_24_bytes[sizeof(LiteRtEnvOption) == 24 ? 1 : -1];
@@ -77,15 +78,16 @@ void LiteRtDestroyEnvironment(LiteRtEnvironment);
 
 /* ---- Everything that is held; release() frees it, whatever went wrong and when. ---- */
 
-enum { NEWEST_FORMAT = 2, MAX_ENTRIES = 1024, MAX_ENTRY = 256 << 20, MAX_JSON = 16 << 20, MAX_MANIFEST = 1 << 20 };
-enum { MAX_DEPTH = 16, MAX_TENSORS = 16, MAX_NAME = 255, END_BYTES = 22, CENTRAL_BYTES = 46, LOCAL_BYTES = 30 };
+enum { NEWEST_FORMAT = 2, MAX_ENTRIES = 1024, MAX_ENTRY = 256 << 20, MAX_JSON = 4 << 20 };
+enum { MAX_TOKENS = 1000000, MAX_TOKEN = 4 * 256, MAX_DEPTH = 16, MAX_TENSORS = 16, MAX_NAME = 255 };
+enum { MIN_FILE = 30, END_BYTES = 22, CENTRAL_BYTES = 46, LOCAL_BYTES = 30 };
 static const size_t MAX_FILE = 0x7fffffff;
 
 typedef struct {
   char name[MAX_NAME + 1];
-  uint32_t crc;
-  size_t size, offset;
+  size_t way, crc, packed, size, offset; /* way: flags and method, 0 for stored */
   const unsigned char *content;
+  bool declared;
 } Entry;
 
 typedef struct {
@@ -103,6 +105,7 @@ typedef struct {
   size_t size, model_size, entry_count, token_count;
   Entry *entries;
   char *manifest, *preprocessor, *golden, *vocabulary;
+  const char *signatures; /* in the manifest */
   const char **tokens;
   LiteRtEnvironment environment;
   LiteRtModel model;
@@ -335,8 +338,8 @@ static bool read_file(Zoo *zoo) {
   int file = open(zoo->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a named pipe must not wait for its writer */
   if (file < 0 || fstat(file, &found) || !S_ISREG(found.st_mode)) {
     fail(zoo, "'%.200s' is not a file that can be read; give a .tflite file.", zoo->path);
-  } else if (found.st_size < END_BYTES || (uint64_t)found.st_size > MAX_FILE) {
-    fail(zoo, "'%.200s' has %lld bytes; a .tflite file has 22 to %zu.", zoo->path, (long long)found.st_size, MAX_FILE);
+  } else if (found.st_size < MIN_FILE || (uint64_t)found.st_size > MAX_FILE) {
+    fail(zoo, "'%.200s' has %lld bytes; a .tflite file has 30 to %zu.", zoo->path, (long long)found.st_size, MAX_FILE);
   } else if (posix_memalign(&memory, 64, (size_t)found.st_size)) { /* LiteRT reads weights in place, aligned */
     no_memory(zoo);
   } else {
@@ -350,7 +353,7 @@ static bool read_file(Zoo *zoo) {
   return zoo->size && done == zoo->size;
 }
 
-/* Fills zoo->entries from the ZIP directory, all of them inside the file; returns the directory's offset, or 0. */
+/* Fills zoo->entries from the ZIP directory, without looking at what they say; returns the directory's offset, or 0. */
 static size_t read_directory(Zoo *zoo) {
   const unsigned char *end = zoo->file + zoo->size - END_BYTES;
   if (memcmp(end, "PK\5\6", 4)) return foreign(zoo);
@@ -365,38 +368,46 @@ static size_t read_directory(Zoo *zoo) {
     const unsigned char *record = zoo->file + directory + (length - left);
     Entry *entry = &zoo->entries[i];
     size_t name = left < CENTRAL_BYTES ? left : number_at(record + 28, 2);
-    if (left < CENTRAL_BYTES + name || memcmp(record, "PK\1\2", 4))
-      return damaged(zoo, "its directory is inconsistent");
+    if (left < CENTRAL_BYTES + name || memcmp(record, "PK\1\2", 4) || number_at(record + 30, 6))
+      return damaged(zoo, "its directory is inconsistent or has extra fields");
     if (!good_name(record + CENTRAL_BYTES, name)) return damaged(zoo, "an entry's name is not allowed");
-    if (number_at(record + 8, 4) || number_at(record + 30, 6)) /* flags, method; extra fields, comment, disk */
-      return damaged(zoo, "an entry is compressed, encrypted or has extra fields");
     memcpy(entry->name, record + CENTRAL_BYTES, name);
-    entry->crc = (uint32_t)number_at(record + 16, 4);
+    entry->way = number_at(record + 8, 4);
+    entry->crc = number_at(record + 16, 4);
+    entry->packed = number_at(record + 20, 4);
     entry->size = number_at(record + 24, 4);
     entry->offset = number_at(record + 42, 4);
-    if (number_at(record + 20, 4) != entry->size || entry->size > MAX_ENTRY || entry->offset > directory ||
-        directory - entry->offset < LOCAL_BYTES + name + entry->size)
-      return damaged(zoo, "an entry does not lie in the file");
-    entry->content = zoo->file + entry->offset + LOCAL_BYTES + name;
-    for (size_t other = 0; other < i; other++)
-      if (!strcmp(zoo->entries[other].name, entry->name)) return damaged(zoo, "an entry occurs twice");
     left -= CENTRAL_BYTES + name;
   }
   zoo->entry_count = count;
   return left ? damaged(zoo, "its directory is inconsistent") : directory;
 }
 
-/* Whether the entries fill the file from `start` to the directory without gaps, under the directory's headers. */
-static bool check_layout(Zoo *zoo, size_t start, size_t directory) {
-  for (const Entry *entry = zoo->entries; entry < zoo->entries + zoo->entry_count; entry++) {
-    const unsigned char *local = zoo->file + entry->offset;
-    size_t name = strlen(entry->name);
+/* Checks that an entry is stored, before the directory and under the directory's header; then it has content. */
+static bool locate(Zoo *zoo, Entry *entry, size_t directory) {
+  size_t name = strlen(entry->name);
+  if (entry->way || entry->packed != entry->size) return damaged(zoo, "an entry is compressed or encrypted");
+  if (entry->size > MAX_ENTRY || entry->offset > directory ||
+      directory - entry->offset < LOCAL_BYTES + name + entry->size)
+    return damaged(zoo, "an entry does not lie in the file");
+  const unsigned char *local = zoo->file + entry->offset;
+  if (memcmp(local, "PK\3\4", 4) || number_at(local + 6, 4) || number_at(local + 14, 4) != entry->crc ||
+      number_at(local + 18, 4) != entry->size || number_at(local + 22, 4) != entry->size ||
+      number_at(local + 26, 2) != name || number_at(local + 28, 2) || memcmp(local + LOCAL_BYTES, entry->name, name))
+    return damaged(zoo, "an entry's header does not match the directory");
+  entry->content = local + LOCAL_BYTES + name;
+  return true;
+}
+
+/* Checks that the entries, each with a name of its own, fill the file from the first to the directory without gaps. */
+static bool check_layout(Zoo *zoo, size_t directory) {
+  size_t start = zoo->entries->offset;
+  for (Entry *entry = zoo->entries; entry < zoo->entries + zoo->entry_count; entry++) {
+    if (!locate(zoo, entry, directory)) return false;
     if (entry->offset != start) return damaged(zoo, "an entry does not lie where it should");
-    if (memcmp(local, "PK\3\4", 4) || number_at(local + 6, 4) || number_at(local + 14, 4) != entry->crc ||
-        number_at(local + 18, 4) != entry->size || number_at(local + 22, 4) != entry->size ||
-        number_at(local + 26, 2) != name || number_at(local + 28, 2) || memcmp(local + LOCAL_BYTES, entry->name, name))
-      return damaged(zoo, "an entry's header does not match the directory");
-    start += LOCAL_BYTES + name + entry->size;
+    for (const Entry *other = zoo->entries; other < entry; other++)
+      if (!strcmp(other->name, entry->name)) return damaged(zoo, "an entry occurs twice");
+    start += LOCAL_BYTES + strlen(entry->name) + entry->size;
   }
   return start == directory || damaged(zoo, "there are bytes between its entries");
 }
@@ -434,11 +445,13 @@ static bool read_vocabulary(Zoo *zoo) {
   if (!find_entry(zoo, "preprocessor/vocab.txt")) return true; /* forecasts have none */
   if (!(zoo->vocabulary = read_text(zoo, "preprocessor/vocab.txt", MAX_ENTRY, false))) return false;
   for (const char *at = zoo->vocabulary; (at = strchr(at, '\n')); at++) zoo->token_count++;
+  if (zoo->token_count > MAX_TOKENS) return damaged(zoo, "its vocabulary is too large");
   if (!(zoo->tokens = calloc(zoo->token_count + 1, sizeof *zoo->tokens))) return no_memory(zoo);
   char *line = zoo->vocabulary;
   for (size_t i = 0; i < zoo->token_count; i++) {
     zoo->tokens[i] = line;
     line = strchr(line, '\n');
+    if (line - zoo->tokens[i] > MAX_TOKEN) return damaged(zoo, "its vocabulary has a token that is too long");
     *line++ = 0;
   }
   return !*line || damaged(zoo, "the last line of its vocabulary has no end");
@@ -449,11 +462,12 @@ static bool read_bundle(Zoo *zoo) {
   if (memcmp(zoo->file + 4, "TFL3", 4)) return fail(zoo, "'%.200s' is not a .tflite file.", zoo->path);
   size_t directory = read_directory(zoo);
   if (!directory) return false;
-  const Entry *first = zoo->entries;
+  Entry *first = zoo->entries;
   if (strcmp(first->name, "manifest.json")) return foreign(zoo);
-  if (first->size > MAX_MANIFEST || crc32(first->content, first->size) != first->crc)
+  if (!locate(zoo, first, directory)) return false;
+  if (first->size > MAX_JSON || crc32(first->content, first->size) != first->crc)
     return damaged(zoo, "its manifest is too large or does not match its checksum");
-  if (!(zoo->manifest = read_text(zoo, first->name, MAX_MANIFEST, true))) return false;
+  if (!(zoo->manifest = read_text(zoo, first->name, MAX_JSON, true))) return false;
   const char *manifest = skip_space(zoo->manifest), *declared = member(manifest, "entries");
   if (!is_text(member(manifest, "format"), "attention-zoo bundle")) return foreign(zoo);
   long version = whole(member(manifest, "format_version"));
@@ -461,17 +475,25 @@ static bool read_bundle(Zoo *zoo) {
   if (version > NEWEST_FORMAT)
     return fail(zoo, "'%.200s' was made by a newer version (bundle format %ld, this client reads up to %d); "
                      "get a newer zoo_edge.", zoo->path, version, NEWEST_FORMAT);
-  const char *task = member(manifest, "task"), *signatures = member(manifest, "signatures"); /* from version 2 on */
-  if (!task || *task != '"' || (version > 1 && !member(signatures, "serving_default")))
+  const char *task = member(manifest, "task");
+  zoo->signatures = member(manifest, "signatures"); /* from version 2 on */
+  if (!task || *task != '"' || (version > 1 && !zoo->signatures))
     return damaged(zoo, "its manifest names no task or does not describe the model's signatures");
-  if (!check_layout(zoo, first->offset, directory)) return false;
+  if (!check_layout(zoo, directory)) return false;
   zoo->model_size = first->offset;
   if (!matches(member(manifest, "flatbuffer"), zoo->file, zoo->model_size))
     return damaged(zoo, "the model does not match its SHA-256");
-  if (count_items(declared) != zoo->entry_count - 1) return damaged(zoo, "its entries are not those of its manifest");
-  for (const Entry *entry = first + 1; entry < first + zoo->entry_count; entry++)
-    if (!matches(member(declared, entry->name), entry->content, entry->size))
+  if (count_items(declared) != zoo->entry_count - 1 || (declared && *declared != '{'))
+    return damaged(zoo, "its entries are not those of its manifest");
+  for (const char *key = NULL; zoo->entry_count > 1 && (key = next_item(declared, key));) {
+    Entry *entry = first + 1;
+    while (entry < first + zoo->entry_count && !is_text(key, entry->name)) entry++;
+    if (entry == first + zoo->entry_count || entry->declared)
+      return damaged(zoo, "its entries are not those of its manifest");
+    if (!matches(value_of(key), entry->content, entry->size))
       return damaged(zoo, "an entry does not match its SHA-256");
+    entry->declared = true;
+  }
   if (!(zoo->preprocessor = read_text(zoo, "preprocessor/preprocessor.json", MAX_JSON, true))) return false;
   const char *settings = member(skip_space(zoo->preprocessor), "format_version"); /* forecasts have none */
   if (settings && whole(settings) != 1) return fail(zoo, "'%.200s' needs a newer zoo_edge.", zoo->path);
@@ -517,6 +539,21 @@ static bool prepare(Zoo *zoo, Tensor *tensor, LiteRtTensor handle) {
   return true;
 }
 
+/* Whether the manifest describes these tensors of `serving_default`, and no others. */
+static bool described(const Zoo *zoo, const char *side, const Tensor *tensors, size_t count) {
+  const char *all = member(member(zoo->signatures, "serving_default"), side);
+  if (count_items(all) != count) return false;
+  for (size_t i = 0; i < count; i++) {
+    const LiteRtRankedTensorType *type = &tensors[i].type;
+    const char *item = NULL, *one = member(all, tensors[i].name), *shape = member(one, "shape");
+    if (!is_text(member(one, "dtype"), TYPES[type->element_type]) || !shape || *shape != '[') return false;
+    for (unsigned axis = 0; axis < type->rank; axis++)
+      if (!(item = next_item(shape, item)) || whole(item) != type->dimensions[axis]) return false;
+    if (next_item(shape, item)) return false;
+  }
+  return true;
+}
+
 static bool open_model(Zoo *zoo) {
   const LiteRtEnvOption options[] = {{OPTION_ACCELERATORS, 0, INTEGER, 0, ON_CPU},
                                      {OPTION_LOG_SEVERITY, 0, INTEGER, 0, ERRORS_ONLY}};
@@ -554,6 +591,9 @@ static bool open_model(Zoo *zoo) {
     CALL(LiteRtGetSignatureOutputTensorByIndex(signature, i, &handle));
     if (!prepare(zoo, &zoo->outputs[i], handle)) return false;
   }
+  if (zoo->signatures && (!described(zoo, "inputs", zoo->inputs, zoo->input_count) ||
+                          !described(zoo, "outputs", zoo->outputs, zoo->output_count)))
+    return damaged(zoo, "the model's inputs and outputs are not those of its manifest");
   return true;
 }
 
@@ -738,9 +778,8 @@ static bool forecast(Zoo *zoo) {
 
 /* Returns the content of one golden array, or NULL if it is not of the tensor's type and size. */
 static const unsigned char *golden_array(const Zoo *zoo, const char *arrays, const Tensor *tensor) {
-  static const char *const types[] = {"", "float32", "int32", "uint8"};
   const char *array = member(arrays, tensor->name), *file = member(array, "file");
-  if (!is_text(member(array, "dtype"), types[tensor->type.element_type])) return NULL;
+  if (!is_text(member(array, "dtype"), TYPES[tensor->type.element_type])) return NULL;
   for (const Entry *entry = zoo->entries; entry < zoo->entries + zoo->entry_count; entry++)
     if (is_text(file, entry->name) && entry->size == tensor->bytes) return entry->content;
   return NULL;
