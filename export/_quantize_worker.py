@@ -136,7 +136,8 @@ def share_tables(model: Model) -> None:
     for node in model.nodes:
         if node.kind == "GATHER" and len(node.inputs[0].shape) == 2 and _content(model, node) in products - {None}:
             options = node.raw.builtinOptions
-            if options is None or not (options.axis or options.batchDims):
+            by_row = options is None or not (options.axis or options.batchDims)
+            if by_row and model.type_of(node.inputs[1]) == "int32":
                 model.look_up(node)
 
 
