@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.errors import ExportError, ModelFileError, ZooError, require
+from zoo.errors import ExportError, ModelFileError, ZooError
 from zoo.export._process import read_arrays, run_worker, write_arrays
 from zoo.export.bundle import DTYPES, SIGNATURE, Signatures, read_bundle
-from zoo.export.golden import read_golden
-from zoo.preprocess import Preprocessor
+from zoo.export.golden import GoldenCase, read_golden
+from zoo.export.structure import check_bundle, read_structure
+from zoo.preprocess import Preprocessor, load
 from zoo.tasks import Requests, Task, get_task
 
 EDGE_WORKER = "zoo.export._edge_worker"
@@ -35,25 +35,11 @@ def check_operators(flatbuffer: bytes) -> dict[str, int]:
     Raises:
         ExportError: If one is not a LiteRT built-in (custom, or TensorFlow's "Flex").
     """
-    schema = _schema()
-    model = schema.Model.GetRootAs(flatbuffer)
-    names = _names(schema.BuiltinOperator)
-    counts: Counter[str] = Counter()
-    foreign: set[str] = set()
-    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        for operator in map(graph.Operators, range(graph.OperatorsLength())):
-            code = model.OperatorCodes(operator.OpcodeIndex())
-            # Codes below 127 are stored in the old field, for old readers.
-            name = names.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "unknown")
-            if name == "CUSTOM":
-                name = (code.CustomCode() or b"unnamed").decode(errors="replace")
-                foreign.add(name)
-            counts[name] += 1
+    counts = read_structure(flatbuffer, "the file").operators()
+    foreign = sorted(name.removeprefix("CUSTOM").strip() or "unnamed" for name in counts if name.startswith("CUSTOM"))
     if foreign:
-        raise ExportError(
-            f"The model uses operators LiteRT does not have ({', '.join(sorted(foreign))}); use other keras.ops."
-        )
-    return dict(counts.most_common())
+        raise ExportError(f"The model uses operators LiteRT does not have ({', '.join(foreign)}); use other keras.ops.")
+    return counts
 
 
 def check_interface(flatbuffer: bytes) -> Signatures:
@@ -65,31 +51,16 @@ def check_interface(flatbuffer: bytes) -> Signatures:
     Raises:
         ExportError: If `serving_default` is missing, a shape is not static, or a dtype is not float32, int32 or uint8.
     """
-    schema = _schema()
-    model = schema.Model.GetRootAs(flatbuffer)
-    dtypes = _names(schema.TensorType)
-    found: Signatures = {}
-    for signature in map(model.SignatureDefs, range(model.SignatureDefsLength())):
-        graph = model.Subgraphs(signature.SubgraphIndex())
-        sides: dict[str, dict[str, dict[str, Any]]] = {"inputs": {}, "outputs": {}}
-        for side, items in (
-            ("inputs", map(signature.Inputs, range(signature.InputsLength()))),
-            ("outputs", map(signature.Outputs, range(signature.OutputsLength()))),
-        ):
-            for item in items:
-                tensor, name = graph.Tensors(item.TensorIndex()), item.Name().decode()
-                dtype = dtypes.get(tensor.Type(), "unknown").lower()
-                dynamic = [tensor.ShapeSignature(i) for i in range(tensor.ShapeSignatureLength())]
-                if dtype not in DTYPES:
-                    raise ExportError(f"'{name}' is {dtype}; clients hold {', '.join(DTYPES)} only.")
-                if -1 in dynamic:
-                    raise ExportError(f"'{name}' has the dynamic shape {dynamic}; make the serving function static.")
-                shape = [tensor.Shape(i) for i in range(tensor.ShapeLength())]
-                sides[side][name] = {"shape": shape, "dtype": dtype}
-        found[signature.SignatureKey().decode()] = sides
-    if SIGNATURE not in found:
+    structure = read_structure(flatbuffer, "the file")
+    for signature in structure.signatures.values():
+        for name, tensor in (*signature.inputs.items(), *signature.outputs.items()):
+            if tensor.dtype not in DTYPES:
+                raise ExportError(f"'{name}' is {tensor.dtype}; clients hold {', '.join(DTYPES)} only.")
+            if not tensor.static:
+                raise ExportError(f"'{name}' has a dynamic shape; make the serving function static.")
+    if SIGNATURE not in structure.signatures:
         raise ExportError(f"The model has no signature '{SIGNATURE}'; convert a SavedModel written by zoo.export.")
-    return found
+    return structure.interface()
 
 
 def run_without_tensorflow(
@@ -172,7 +143,7 @@ def judge(
     if unusable:
         refused = f"The .tflite file gives '{unusable[0]}' values that are not numbers; it was not written."
         return {"agreement": agreement, "metric": None, "refused": refused}
-    refused = None
+    refused: str | None = None
     metric = None
     if trained:
         keras, tflite = (
@@ -226,10 +197,14 @@ def verify_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
     try:
         report["operators"] = check_operators(bundle.flatbuffer)
-        signatures = check_interface(bundle.flatbuffer)
-        report["interface"] = signatures[SIGNATURE]
-        if bundle.signatures not in ({}, signatures):
-            problems.append("The manifest describes other signatures than the model has.")
+        report["interface"] = check_interface(bundle.flatbuffer)[SIGNATURE]
+        preprocessor = load(bundle.folder("preprocessor"))
+        check_bundle(bundle, preprocessor, os.fspath(path))
+        problems += [
+            f"The request of the golden example '{case.id}' gives other inputs."
+            for case in cases
+            if not _same(case, preprocessor)
+        ]
         inputs = {name: np.concatenate([case.inputs[name] for case in cases]) for name in cases[0].inputs}
         expected = {name: np.stack([case.outputs[name] for case in cases]) for name in cases[0].outputs}
         actual = run_without_tensorflow(path, inputs)
@@ -244,9 +219,11 @@ def verify_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     return {**report, "problems": problems, "passed": not problems}
 
 
-def _schema() -> Any:
-    return require("ai_edge_litert.schema_py_generated", extra="edge", purpose="Checking a .tflite file")
-
-
-def _names(enumeration: type[Any]) -> dict[int, str]:
-    return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}
+def _same(case: GoldenCase, preprocessor: Preprocessor) -> bool:
+    """Whether preprocessing a golden example's request gives its inputs; a batch holds copies."""
+    if case.request is None:
+        return True
+    inputs = preprocessor.request(case.request.value())
+    return inputs.keys() == case.inputs.keys() and all(
+        bool((case.inputs[name] == array).all()) for name, array in inputs.items()
+    )

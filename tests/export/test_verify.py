@@ -279,3 +279,12 @@ def test_workers_that_crash_hang_or_fail() -> None:
     run_worker("timeit", [*arguments, "pass"], what="It", timeout=60)
     with pytest.raises(ExportError, match="Running"):
         run_worker(EDGE_WORKER, ["run", "a", "b", "c"], what="Running", timeout=60)
+
+
+def test_a_request_that_gives_other_inputs(tmp_path: Path) -> None:
+    bundle, path = read_bundle(STORED.with_name("bundle_v2") / "text_attn.tflite"), tmp_path / "text.tflite"
+    about = {key: bundle.manifest[key] for key in ("name", "task", "quantize", "signatures")}
+    write_bundle(path, bundle.flatbuffer, {**bundle.entries, "golden/1/request.txt": b"something else"}, **about)
+    report = verify_file(path)
+    assert report["golden"]["same"] == report["golden"]["of"] == 4
+    assert report["problems"] == ["The request of the golden example 'made up 2' gives other inputs."]
