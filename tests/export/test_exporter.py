@@ -200,7 +200,7 @@ def test_operator_that_litert_lacks_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("quantize", ["float16", "dynamic"])
+@pytest.mark.parametrize("quantize", ["float16", "dynamic", "int8"])
 def test_quantised_files_are_smaller(exported: Exported, captioner: Run, tmp_path: Path, quantize: str) -> None:
     report = captioner.export(tmp_path / "caption.tflite", quantize=quantize)
     assert report["flatbuffer_bytes"] < exported[1]["flatbuffer_bytes"]
