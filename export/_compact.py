@@ -55,7 +55,7 @@ def _builder(size: int) -> Any:
     """Return a flatbuffer builder that writes a vector once and refers to it from then on."""
     import flatbuffers
 
-    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+    class Builder(flatbuffers.Builder):
         def __init__(self) -> None:
             super().__init__(size + size // 8 + 4096)
             self.written: dict[tuple[str, bytes], int] = {}

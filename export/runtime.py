@@ -239,16 +239,17 @@ class Edge:
             DataError: If the picture cannot be used.
             ModelFileError: If the interpreter fails.
         """
-        if not {"encode", "step"} <= set(self.signatures):
-            old = self.task == "captioning"
-            why = "it was exported before that; export it again" if old else "use predict"
-            raise ConfigError(f"This model of the task {self.task} cannot stream words: {why}.")
         from zoo.preprocess._stream import join_words, stream_tokens
+        from zoo.preprocess.captioning import CaptionPreprocessor
 
-        inputs = self.fill(self.preprocessor.request(value))
+        preprocessor, problem = self.preprocessor, f"This model of the task {self.task} cannot stream words"
+        if not isinstance(preprocessor, CaptionPreprocessor):
+            raise ConfigError(f"{problem}: use predict.")
+        if not {"encode", "step"} <= set(self.signatures):
+            raise ConfigError(f"{problem}: it was exported before that; export it again.")
+        inputs = self.fill(preprocessor.request(value))
         steps = self.outputs["tokens"][0][1]
-        tokens = stream_tokens(self.run, inputs, self.signatures["step"].inputs, steps)
-        return join_words(tokens, self.preprocessor)
+        return join_words(stream_tokens(self.run, inputs, self.signatures["step"].inputs, steps), preprocessor)
 
     def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         """Run the bare model: arrays in, arrays out (see `Graph.run`)."""

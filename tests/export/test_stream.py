@@ -310,7 +310,7 @@ def test_all_agree_on_200_emoji_it_was_not_trained_on(tmp_path: Path) -> None:
         quiet=True,
         model={
             "image_size": 32,
-            "vocab_size": 300,
+            "vocab_size": 200,
             "d_model": 32,
             "num_heads": 2,
             "num_layers": 1,
@@ -318,8 +318,9 @@ def test_all_agree_on_200_emoji_it_was_not_trained_on(tmp_path: Path) -> None:
             "filters": (8, 16),
             "blocks": (1, 1),
             "strides": (2, 2),
+            "dropout": 0.0,
         },
-        train={"epochs": 1, "steps_per_epoch": 150},
+        train={"epochs": 1, "steps_per_epoch": 150, "learning_rate": 5e-3},
     )
     pictures = list(run.task.requests(run.dataset().split("test"), run.preprocessor, limit=200).inputs["image"])
     assert len(pictures) == 200

@@ -82,5 +82,5 @@ def _word(text: str, tokens: list[Token], preprocessor: CaptionPreprocessor) -> 
         text=text,
         score=float(np.mean([token.score for token in tokens])),
         tokens=preprocessor.pieces(token.id for token in tokens),
-        attention=np.mean([token.attention for token in tokens], axis=0, dtype=np.float32),
+        attention=np.stack([token.attention for token in tokens]).mean(axis=0, dtype=np.float32),
     )
