@@ -30,10 +30,10 @@ def test_captions_differ_by_tokens_then_by_score() -> None:
     np.testing.assert_allclose(got, [1.0, 0.25, 0.999])  # padding does not count; a score alone stays below one token
 
 
-def test_classes_differ_by_probability() -> None:
-    expected = {"probabilities": np.float32([[0.5, 0.3, 0.2], [1, 0, 0]])}
-    actual = {"probabilities": np.float32([[0.45, 0.25, 0.3], [1, 0, 0]])}
-    np.testing.assert_allclose(get_task("text_classification").difference(expected, actual), [0.1, 0], atol=1e-7)
+def test_classes_differ_by_answer_then_by_probability() -> None:
+    expected = {"probabilities": np.float32([[0.5, 0.3, 0.2], [1, 0, 0], [0.5, 0.48, 0.02]])}
+    actual = {"probabilities": np.float32([[0.45, 0.25, 0.3], [1, 0, 0], [0.48, 0.5, 0.02]])}
+    np.testing.assert_allclose(get_task("text_classification").difference(expected, actual), [0.1, 0, 1.02], atol=1e-7)
 
 
 def test_forecasts_differ_relative_to_their_size() -> None:

@@ -70,8 +70,8 @@ class TextClassificationTask(Task):
     main_metric = "macro_f1"
     higher_is_better = True
     input_help = "a text, in quotes"
-    difference_help = "largest change of the probability of a class"
-    difference_steps = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+    difference_help = "largest change of the probability of a class, plus 1 where the answer is another class"
+    difference_steps = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 
     def data_options(self, config: Any) -> dict[str, Any]:
         """Return nothing: no dataset option follows from the model."""
@@ -215,8 +215,9 @@ class TextClassificationTask(Task):
         return np.argmax(expected["probabilities"], -1) == np.argmax(actual["probabilities"], -1)
 
     def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the change of the class whose probability changed most."""
-        return np.abs(np.subtract(expected["probabilities"], actual["probabilities"], dtype=np.float64)).max(-1)
+        """Return the change of the class whose probability changed most, and 1 more if the answer changed."""
+        change = np.abs(np.subtract(expected["probabilities"], actual["probabilities"], dtype=np.float64)).max(-1)
+        return np.where(self.agreement(expected, actual), 0.0, 1.0) + change
 
     def example(self, requests: Requests, index: int, preprocessor: Any) -> tuple[str, str | None]:
         """Return the text (of made-up tokens their pieces) and the name of its class."""
