@@ -82,6 +82,8 @@ def _in_words(variant: Record, metric: Record) -> str:
     if variant["size_ratio"] is not None:
         size += f" ({percent(variant['size_ratio'])} of float32)"
     change = f"{percent(abs(variant['drop']))} {'worse' if variant['drop'] > 0 else 'better'}"
+    if abs(variant["drop"]) < 5e-5:
+        change = "the same"
     return ", ".join(
         (
             size,

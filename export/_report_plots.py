@@ -13,9 +13,9 @@ from html import escape
 
 import numpy as np
 
-WIDTH, HEIGHT = 420, 280
+WIDTH, HEIGHT = 360, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 24, 14, 46
-_LETTER = 6.4  # width of a letter at the plots' font size
+_LETTER, _BOLD = 6.6, 7.4  # width of a letter at the plots' font size
 _COLOURS = 8
 
 
@@ -65,7 +65,7 @@ def scatter(
     for point, (x, y) in zip(points, places, strict=True):
         parts.append(marker(x, y, point.series))
     for point, (x, y) in zip(points, places, strict=True):
-        left, top, anchor = _free_place(x, y, len(point.name) * _LETTER, taken)
+        left, top, anchor = _free_place(x, y, len(point.name) * _BOLD, taken)
         parts.append(_text(left, top, point.name, "name", anchor=anchor))
     return _svg(parts, title, description, WIDTH, HEIGHT)
 

@@ -287,8 +287,8 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
 
 
-def table_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a report's numbers as a table's rows of equal keys; a variant that was not made has dashes."""
+def quality_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a report says of size and answers as rows of equal keys; a variant that was not made has dashes."""
     metric, rows = report["metric"], []
     for variant in report["variants"]:
         made = variant["error"] is None
@@ -300,15 +300,22 @@ def table_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         if metric:
             row |= {metric["name"]: variant["metric"] if made else "-", "drop": _percent(variant.get("drop"))}
-        row["same"] = "{same}/{of}".format_map(variant["agreement"]) if made else "-"
-        for place, threads in enumerate(report["timing"]["threads"]):
-            record = variant["latency"][place] if made else {}
-            names = {"load_ms": "load", "first_ms": "first"} if not place else {}
-            names |= {"p50_ms": f"p50 x{threads}", "p95_ms": f"p95 x{threads}"}
-            row |= {f"{shown} ms": record.get(name, "-") for name, shown in names.items()}
-        row["peak MiB"] = variant["latency"][0]["peak_memory_mb"] if made else "-"
+        row["same answers"] = "{same} of {of}".format_map(variant["agreement"]) if made else "-"
+        row["largest difference"] = variant["difference"]["max"] if made else "-"
         rows.append(row)
     return rows
+
+
+def speed_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a report says of speed and memory as rows of equal keys: milliseconds, and MiB of the process."""
+    columns = {"threads": "threads", "load_ms": "load ms", "first_ms": "first ms", "p50_ms": "p50 ms"}
+    columns |= {"p95_ms": "p95 ms", "peak_memory_mb": "peak MiB", "model_memory_mb": "model MiB"}
+    return [
+        {"variant": variant["name"], **{shown: record[key] for key, shown in columns.items()}}
+        for variant in report["variants"]
+        if not variant["error"]
+        for record in variant["latency"]
+    ]
 
 
 def problems(report: Mapping[str, Any]) -> list[str]:
@@ -318,4 +325,4 @@ def problems(report: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2%}"
+    return "-" if value is None else f"{round(value, 4) + 0.0:.2%}"

@@ -288,7 +288,7 @@ class Report:
     def run(self) -> None:
         """Measure, write both files, and print the table."""
         from zoo.api import load
-        from zoo.export.report import problems, table_rows
+        from zoo.export.report import problems, quality_rows, speed_rows
 
         options = {name: value for name in _SERVING if (value := getattr(self, name)) is not None}
         start_backend()
@@ -304,7 +304,8 @@ class Report:
         if self.json:
             display.record(report, as_json=True)
             return
-        display.rows(table_rows(report), as_json=False, empty="")
+        for rows in (quality_rows(report), speed_rows(report)):
+            display.rows(rows, as_json=False, empty="")
         for line in [*problems(report), f"Wrote {self.out / 'report.html'} and {self.out / 'report.json'}"]:
             print(line)
 
