@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import io
 import json
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.api import train
 from zoo.errors import ZooError
 from zoo.export._report_page import bin_names, render_page
 from zoo.export._report_plots import ticks
@@ -22,7 +26,8 @@ from zoo.export.report import (
     histogram,
     picture_address,
     problems,
-    table_rows,
+    quality_rows,
+    speed_rows,
     worst_cases,
     write_report,
 )
@@ -312,11 +317,15 @@ def test_pictures_are_small() -> None:
 def test_rows_of_the_terminal() -> None:
     run, compared = comparison("price_attn")
     report = describe(run, compared)
-    rows = table_rows(report)
+    rows = quality_rows(report)
     assert [row["variant"] for row in rows] == ["float32", "dynamic", "float16", "int8"]
     assert [row["gate"] for row in rows] == ["passed", "passed", "refused", "not made"]
     assert len({tuple(row) for row in rows}) == 1
-    assert rows[1]["of float32"] == "50.00%" and rows[1]["p50 x2 ms"] == 1.125 and rows[3]["p50 x2 ms"] == "-"
+    assert rows[1]["of float32"] == "50.00%" and rows[0]["same answers"] == "30 of 30" and rows[3]["kB"] == "-"
+    assert rows[1]["largest difference"] == report["variants"][1]["difference"]["max"]
+    speed = speed_rows(report)
+    assert [(row["variant"], row["threads"]) for row in speed[:3]] == [("float32", 1), ("float32", 2), ("dynamic", 1)]
+    assert len(speed) == 6 and speed[0]["p50 ms"] == 1.125 and speed[0]["peak MiB"] == 55.5
     assert [line.split(":")[0] for line in problems(report)] == ["float16", "int8"]
 
 
@@ -325,3 +334,62 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="it is a file; give a folder name"):
         write_report(untrained("price_attn"), tmp_path / "mine")
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+def test_report_of_an_untrained_model(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    run = untrained("price_attn")
+    for weight in run.model.trainable_weights:
+        weight.assign(weight + keras.random.normal(weight.shape, stddev=0.1))
+    lines: list[str] = []
+    folder = tmp_path / "new" / "report"
+    report = run.report(
+        folder, names=("float32", "dynamic"), examples=12, threads=(1, 2), runs=2, rounds=1, progress=lines.append
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+    assert json.loads((folder / "report.json").read_text()) == json.loads(json.dumps(report))
+    check_against_json(check_page((folder / "report.html").read_text()), report)
+    assert report["metric"] is None and report["split"] is None and report["choice"] == {"size": None, "latency": None}
+    exact, rounded = report["variants"]
+    assert exact["agreement"] == {"same": 12, "of": 12} and exact["difference"]["max"] < 1e-4
+    assert 0 < rounded["size_ratio"] < 1 == exact["size_ratio"]
+    assert rounded["difference"]["max"] == rounded["worst"][0]["difference"] > exact["difference"]["max"]
+    assert [record["threads"] for record in exact["latency"]] == [1, 2]
+    assert exact["command"] == "zoo export price_attn --quantize float32"
+    assert lines[0].startswith("Answer 12 examples") and "Convert dynamic" in lines[2] and lines[-1].endswith("1 of 1")
+
+
+@pytest.mark.full
+def test_command_on_a_trained_run_with_hostile_texts(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = ["text,label"]
+    for number in range(160):
+        label, word = (("good", "lovely"), ("bad", "awful"))[number % 2]
+        quoted = HOSTILE.replace('"', '""')
+        rows.append(f'"{word} {quoted} {" ".join(rng.choice(list("abcdefghij"), 5))} {number}",{label}')
+    data = tmp_path / "texts.csv"
+    data.write_text("\n".join(rows), encoding="utf-8")
+    run = train("text_attn", data=str(data), quick=True, out=tmp_path / "run", quiet=True)
+    assert run.folder is not None
+    words = ["report", str(run.folder), "-o", str(tmp_path / "report"), "--budget", "0.5", "--threads", "1", "2"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "zoo", *words, "--json"], capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "report" / "report.json").read_text())
+    assert "Convert int8 and answer without TensorFlow" in done.stderr and "round 3 of 3" in done.stderr
+    page = check_page((tmp_path / "report" / "report.html").read_text())
+    check_against_json(page, report)
+    assert HOSTILE in "".join(page.text)
+    assert [variant["name"] for variant in report["variants"]] == ["float32", "float16", "dynamic", "int8"]
+    assert not any(variant["error"] for variant in report["variants"])
+    assert report["metric"]["name"] == "macro_f1" and report["metric"]["budget"] == 0.5
+    smallest = min(report["variants"], key=lambda variant: variant["bytes"])
+    fastest = min(report["variants"], key=lambda variant: variant["latency"][0]["p50_ms"])
+    assert report["choice"] == {"size": smallest["name"], "latency": fastest["name"]}
+    assert f"zoo export {run.folder} --quantize {smallest['name']} --budget 0.5" in "".join(page.text)
+    for variant in report["variants"]:
+        worst = [case["difference"] for case in variant["worst"]]
+        assert worst == sorted(worst, reverse=True) and worst[0] == variant["difference"]["max"]
+        assert len(worst) == min(WORST, report["examples"])
