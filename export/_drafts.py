@@ -94,7 +94,7 @@ class Drafts:
             "interface": signatures[SIGNATURE],
             "serving_options": {"batch_size": self.serving.batch_size, **self.serving.options},
         }
-        about = {
+        about: dict[str, Any] = {
             "name": self.run.name,
             "task": self.run.task.name,
             "quantize": quantize,

@@ -140,10 +140,10 @@ def judge(
     same = np.asarray(task.agreement(expected, actual), bool)
     agreement = {"same": int(same.sum()), "of": count}
     unusable = [name for name, array in actual.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    refused: str | None = None
     if unusable:
         refused = f"The .tflite file gives '{unusable[0]}' values that are not numbers; it was not written."
         return {"agreement": agreement, "metric": None, "refused": refused}
-    refused: str | None = None
     metric = None
     if trained:
         keras, tflite = (
