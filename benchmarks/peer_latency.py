@@ -10,8 +10,9 @@ pooling is attention, and its file also gives the weight of every token); theirs
 - `stock, Keras's litert`: the stock network through Keras's own `model.export(format="litert")`, and the same with
   every size fixed (`input_signature`). Where such a file does not run, the table says why.
 
-Every round runs each of them once, in an order shuffled anew, on one thread pinned to one core, so that a slow moment
-of the machine hits all alike; the table shows medians over the rounds.
+Every round runs each of them once, in an order shuffled anew, on one thread pinned to one core; the table shows medians
+over the rounds of that thread's processor time, which is the latency on an idle core and does not count the turns of
+other programs on a busy one.
 
     python benchmarks/peer_latency.py
     python benchmarks/peer_latency.py --layers 6 --d-model 256 --heads 8 --rounds 300 --out peer_latency.json
@@ -174,7 +175,7 @@ def interpreter_call(flatbuffer: bytes, row: np.ndarray) -> Call:
 
 
 def measure(calls: dict[str, Call], rounds: int, warmup: int) -> dict[str, list[float]]:
-    """Milliseconds of every call, in interleaved rounds."""
+    """Milliseconds of this thread's processor time of every call, in interleaved rounds."""
     for call in calls.values():
         for _ in range(warmup):
             call()
@@ -183,9 +184,9 @@ def measure(calls: dict[str, Call], rounds: int, warmup: int) -> dict[str, list[
     for _ in range(rounds):
         shuffler.shuffle(order)
         for name in order:
-            started = time.perf_counter()
+            started = time.thread_time()
             calls[name]()
-            times[name].append(1e3 * (time.perf_counter() - started))
+            times[name].append(1e3 * (time.thread_time() - started))
     return times
 
 
