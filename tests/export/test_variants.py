@@ -71,7 +71,7 @@ def test_comparison(comparison: Comparison, forecaster: Run) -> None:
         assert score["pinball"] == pytest.approx(variant.metric)
         assert variant.latency[0]["threads"] == 1 and variant.latency[0]["p50_ms"] > 0
         assert variant.record().keys() == Variant("x").record().keys()
-    assert "int8" in small.facts["operators_by_type"]["FULLY_CONNECTED"]
+    assert "float32, int8 weights" in small.facts["operators_by_type"]["FULLY_CONNECTED"]  # those of the LSTM
     assert "int8" not in str(exact.facts["operators_by_type"])
 
 
