@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import printable
 from zoo.files import to_json
 from zoo.results import Result, StreamedWord
 
@@ -57,7 +58,7 @@ def record(item: Mapping[str, Any], *, as_json: bool, note: str = "") -> None:
 
 def result(answer: Result, *, as_json: bool, note: str = "") -> None:
     """Print a prediction."""
-    print(to_json(answer.to_dict()), end="") if as_json else print(answer)
+    print(to_json(answer.to_dict()), end="") if as_json else print(printable(str(answer)))
     if note and not as_json:
         print(note)
 
@@ -65,7 +66,7 @@ def result(answer: Result, *, as_json: bool, note: str = "") -> None:
 def words(answer: Iterable[StreamedWord], *, as_json: bool) -> None:
     """Print a stream: words as they come on one line, or one JSON object a line."""
     for word in answer:
-        print(to_json(word.to_dict(), indent=None) if as_json else word, end="", flush=True)
+        print(to_json(word.to_dict(), indent=None) if as_json else printable(str(word)), end="", flush=True)
     if not as_json:
         print()
 
@@ -176,11 +177,12 @@ def _text(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_text, value))
-    return str(value)
+    return printable(str(value))
 
 
 def _lines(item: Mapping[str, Any], indent: str) -> list[str]:
-    width = max((len(str(key)) for key in item), default=0)
+    item = {printable(str(key)): value for key, value in item.items()}
+    width = max(map(len, item), default=0)
     lines = []
     for key, value in item.items():
         if isinstance(value, Mapping) and value:
@@ -188,7 +190,7 @@ def _lines(item: Mapping[str, Any], indent: str) -> list[str]:
         elif isinstance(value, (list, tuple)) and value and all(isinstance(entry, Mapping) for entry in value):
             lines.append(f"{indent}{key}:")
             for entry in value:
-                lines += [f"{indent}- " + ", ".join(f"{name} {_text(part)}" for name, part in entry.items())]
+                lines += [f"{indent}- " + ", ".join(f"{_text(name)} {_text(part)}" for name, part in entry.items())]
         else:
             lines.append(f"{indent}{key:<{width}}  {_shorten(_text(value))}")
     return lines

@@ -16,18 +16,22 @@ from types import ModuleType
 _LONGEST = 1200
 
 
-def one_line(text: str) -> str:
-    """Return a text that is safe to print.
+def printable(text: str) -> str:
+    """Return a text that is safe on a terminal: line breaks become spaces, other control characters are escaped.
 
-    Line breaks become spaces, other control characters are escaped, of a text over 1,200 characters the middle is left
-    out: messages quote names and contents of files, which may come from anywhere.
+    Names and contents of files may come from anywhere.
     """
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST - 300]} ... {text[-295:]}"
     text = re.sub(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return a message that is safe on a terminal; of one over 1,200 characters the middle is left out."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST - 300]} ... {text[-295:]}"
+    return printable(text)
 
 
 class ZooError(Exception):

@@ -114,3 +114,16 @@ def test_a_model_that_does_not_fit_its_tables() -> None:
             refused += 1
             assert "model.tflite" in str(error)
     assert refused >= 199
+
+
+def test_nothing_in_a_file_reaches_the_terminal_as_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, path = read_bundle(CAPTION), tmp_path / "model.tflite"
+    about = {key: bundle.manifest[key] for key in ("name", "task", "quantize", "signatures")}
+    hostile = json.dumps({"code": {"name": "\x1b[2J\x9b31m", "credit\x1b]0;x\x07": "a\nb"}}).encode()
+    write_bundle(path, bundle.flatbuffer, {**bundle.entries, "licences.json": hostile}, **about)
+    display.inspection(inspect_file(path), as_json=False)
+    printed = capsys.readouterr().out
+    assert "\\x1b[2J" in printed
+    assert all(line.isprintable() for line in printed.split("\n"))
