@@ -194,6 +194,12 @@ def _graph(graph: Table, codes: list[str], buffers: list[int], room: int) -> Gra
     for field in (1, 2):
         if not all(0 <= index < len(tensors) for index in graph.numbers(field, "i")):
             raise ValueError("a graph's input or output does not exist")
+    written = set(graph.numbers(1, "i")) | {index for index, tensor in enumerate(tensors) if tensor.constant}
+    for operator in operators:
+        for index in operator.outputs:
+            if index in written:
+                raise ValueError(f"{operator.name} writes what has a value already")
+            written.add(index)
     return Graph(tensors, operators)
 
 
@@ -245,6 +251,8 @@ def _operator(operator: Table, codes: list[str], tensors: int) -> Operator:
     if operator.number(6, "Q") or operator.number(7, "Q"):
         raise ValueError("an operator has options outside the flatbuffer")
     kind, options = operator.number(3, "B"), operator.table(4)
+    if codes[code] in ("SPLIT", "SPLIT_V", "UNPACK") and (options is None or options.number(0, "i") != len(outputs)):
+        raise ValueError(f"{codes[code]} has {len(outputs)} outputs, which is not what its options say")
     count = _GRAPHS_CALLED.get(kind, 0)
     if codes[code] in ("WHILE", "IF", "CALL", "CALL_ONCE") and (not count or options is None):
         raise ValueError(f"{codes[code]} does not say what it runs")

@@ -87,6 +87,12 @@ CHANGES: dict[str, tuple[Callable[[Any], None], str]] = {
     "input beyond": (lambda m: put(operator(m, "ADD"), "inputs", [0, 10**6]), "does not exist"),
     "output beyond": (lambda m: put(operator(m, "ADD"), "outputs", [10**6]), "does not exist"),
     "output missing": (lambda m: put(operator(m, "ADD"), "outputs", [-1]), "does not exist"),
+    "two writers": (
+        lambda m: put(m.subgraphs[0].operators[5], "outputs", m.subgraphs[0].operators[4].outputs),
+        "already",
+    ),
+    "input written": (lambda m: put(m.subgraphs[0].operators[0], "outputs", m.subgraphs[0].inputs), "already"),
+    "splits": (lambda m: put(operator(m, "SPLIT").builtinOptions, "numSplits", 255), "options say"),
     "code": (lambda m: put(operator(m, "ADD"), "opcodeIndex", 5000), "no code"),
     "graph input": (lambda m: put(m.subgraphs[0], "inputs", [10**6]), "input or output"),
     "buffer": (lambda m: put(constant(m), "buffer", 10**6), "content does not exist"),
