@@ -260,7 +260,7 @@ def test_bad_values_get_one_line(fitted: SeriesPreprocessor, tmp_path: Path) -> 
     whole = {name: prices(20)[:, i] for i, name in enumerate(COLUMNS)}
     cases: list[tuple[Any, str]] = [
         (tmp_path / "missing.csv", "No such file"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "is a folder"),
         (binary, "not UTF-8: line 2"),
         (empty, "is empty"),
         (as_csv(tmp_path, prices(5)), "has 5 rows, but the model looks back 8"),
