@@ -86,6 +86,9 @@ def write_report(
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise ZooError(f"Cannot write the report to '{target}': it is a file; give a folder name.")
+    parent = next(path for path in (target, *target.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise ZooError(f"Cannot write the report to '{target}': '{parent}' is not a folder that can be written to.")
     comparison = compare_variants(run, threads=threads, progress=progress, **options)
     if all(variant.error for variant in comparison.variants):
         first = comparison.variants[0]
@@ -94,8 +97,9 @@ def write_report(
     rows = {case["row"] for variant in report["variants"] for case in variant.get("worst", ())}
     shown = {row: run.task.example(comparison.requests, row, run.preprocessor)[0] for row in sorted(rows)}
     pictures = {row: picture_address(value) for row, value in shown.items() if _is_picture(value)}
+    page = render_page(report, pictures)
     write_json(target / "report.json", report)
-    write_text(target / "report.html", render_page(report, pictures))
+    write_text(target / "report.html", page)
     return report
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from zoo.api import train
-from zoo.errors import ZooError
+from zoo.errors import ConfigError, UnknownNameError, ZooError
 from zoo.export._report_page import bin_names, render_page
 from zoo.export._report_plots import ticks
 from zoo.export.report import (
@@ -333,7 +333,28 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("kept")
     with pytest.raises(ZooError, match="it is a file; give a folder name"):
         write_report(untrained("price_attn"), tmp_path / "mine")
+    with pytest.raises(ZooError, match="not a folder that can be written to"):
+        write_report(untrained("price_attn"), tmp_path / "mine" / "report")
     assert (tmp_path / "mine").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"budget": -0.1}, "budget"),
+        ({"examples": 0}, "examples"),
+        ({"threads": ()}, "at least 1 run and 1 thread"),
+        ({"runs": 0}, "at least 1 run and 1 thread"),
+        ({"rounds": 0}, "rounds"),
+        ({"names": ("int4",)}, "int4"),
+    ],
+)
+def test_bad_options_are_refused_before_the_work(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    lines: list[str] = []
+    with pytest.raises(ConfigError if says != "int4" else UnknownNameError, match=says) as caught:
+        write_report(untrained("price_attn"), tmp_path / "report", progress=lines.append, **options)
+    assert "\n" not in str(caught.value) and not lines
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_of_an_untrained_model(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def _is_one_line(err: str) -> bool:
         (["train", "price_attn", "--data"], 1, "--data needs a value"),
         (["train"], 2, "name"),
         (["list", "--what"], 2, "Unrecognized options: --what"),
+        (["report", "nowhere"], 2, "No run folder or model is named 'nowhere'"),
         (["evaluate", "nowhere"], 2, "No run folder or model is named 'nowhere'"),
         (["predict", "nowhere.tflite", "x.png"], 1, "nowhere.tflite"),
         (["predict", "caption_attn", "x.png"], 1, "untrained"),
