@@ -44,6 +44,8 @@ _CUSTOM = 32
 _WHILE, _IF, _CALL, _CALL_ONCE = 93, 92, 16, 103  # kinds of options that name other graphs
 _OPTIONAL = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "CONV_3D": 2, "TRANSPOSE_CONV": 3}
 """Operators that may lack an input (-1), from that place on: the bias. LiteRT reads any other without looking."""
+_PARTS = {"SPLIT": 35, "SPLIT_V": 79, "UNPACK": 64}
+"""Operators whose options say how many outputs there are, and the kind of these options."""
 _GRAPHS_CALLED = {_WHILE: 2, _IF: 2, _CALL: 1, _CALL_ONCE: 1}
 
 
@@ -251,7 +253,9 @@ def _operator(operator: Table, codes: list[str], tensors: int) -> Operator:
     if operator.number(6, "Q") or operator.number(7, "Q"):
         raise ValueError("an operator has options outside the flatbuffer")
     kind, options = operator.number(3, "B"), operator.table(4)
-    if codes[code] in ("SPLIT", "SPLIT_V", "UNPACK") and (options is None or options.number(0, "i") != len(outputs)):
+    if codes[code] in _PARTS and (
+        options is None or kind != _PARTS[codes[code]] or options.number(0, "i") != len(outputs)
+    ):
         raise ValueError(f"{codes[code]} has {len(outputs)} outputs, which is not what its options say")
     count = _GRAPHS_CALLED.get(kind, 0)
     if codes[code] in ("WHILE", "IF", "CALL", "CALL_ONCE") and (not count or options is None):
