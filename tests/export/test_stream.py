@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.compiled_model import CompiledModel
+from PIL import Image
 
 from zoo.api import train
+from zoo.cli import main
 from zoo.errors import ConfigError, DataError, UnknownNameError
 from zoo.export._compact import compact
 from zoo.export.bundle import write_bundle
@@ -62,9 +65,14 @@ def pictures() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def edge(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Edge:
+def path(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("stream") / "caption.tflite"
     run.export(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def edge(path: Path) -> Edge:
     return Edge(path)
 
 
@@ -220,6 +228,34 @@ def test_a_captioner_without_the_signatures_says_how_to_get_them(
     assert older.predict(pictures[0]).to_dict()["text"] == edge.predict(pictures[0]).to_dict()["text"]
     with pytest.raises(ConfigError, match="cannot stream words: it was exported before that; export it again"):
         older.stream(pictures[0])
+
+
+def test_the_command_line_says_words_as_they_come(
+    path: Path, edge: Edge, pictures: list[np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "picture.png"
+    Image.fromarray(pictures[0]).save(picture)
+    words = list(edge.stream(picture))
+    for options, expected in (([], None), (["--json"], [word.text for word in words])):
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", str(path), str(picture), "--stream", *options])
+        assert stop.value.code == 0
+        out = capsys.readouterr().out
+        if expected is None:
+            assert out == "".join(word.text for word in words) + "\n"
+        else:
+            assert [json.loads(line)["text"] for line in out.splitlines()] == expected
+    for model in (STORED / "bundle_v1" / "text_attn.tflite", STORED / "run_v1" / "caption_attn"):
+        with pytest.raises(SystemExit) as stop:
+            main(["predict", str(model), str(picture), "--stream"])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith("zoo: error: ")
+
+
+def test_a_batch_size_that_cannot_be(run: Run, tmp_path: Path) -> None:
+    for size in (0, -1, 1025, 2.0):
+        with pytest.raises(ConfigError, match=r"^The batch size is .*; it must be a number from 1 to 1024\.$"):
+            run.export(tmp_path / "model.tflite", batch_size=size)
 
 
 def test_a_picture_that_is_none_is_refused_at_once(edge: Edge) -> None:
