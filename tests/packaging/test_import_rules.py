@@ -46,9 +46,13 @@ LIGHT_MODULES = (
     "zoo/training/plan.py",
     "export/__init__.py",
     "export/bundle.py",
+    "export/client.py",
+    "export/inspection.py",
     "export/runtime.py",
+    "export/structure.py",
+    "export/web.py",
 )
-RUNTIME_MAY_IMPORT = ("zoo.preprocess", "zoo.errors", "zoo.results", "zoo.export.bundle")
+RUNTIME_MAY_IMPORT = ("zoo.preprocess", "zoo.errors", "zoo.results", "zoo.export.bundle", "zoo.export.structure")
 
 
 class Import(NamedTuple):

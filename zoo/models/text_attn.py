@@ -163,7 +163,7 @@ class TextAttention(Architecture):
         """
         if not config.wide_ngrams or config.wide_buckets:
             return
-        from zoo.training.ngram_regression import fit_ngrams
+        from zoo.models._ngram_regression import fit_ngrams
 
         table = fit_ngrams(
             examples.tokens,

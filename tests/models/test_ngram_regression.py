@@ -12,7 +12,7 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from zoo.layers import NGramClassifier
-from zoo.training.ngram_regression import choose_keys, fit_ngrams
+from zoo.models._ngram_regression import choose_keys, fit_ngrams
 
 VOCAB = 20
 
