@@ -96,10 +96,10 @@ def bars(
     frame = _Frame((0.0, float(len(groups))), (0.0, y_ticks[-1]))
     parts = frame.axes([], y_ticks, x_label, y_label)
     room = frame.x(1) - frame.x(0)
-    width = room * 0.8 / max(1, len(series))
+    width = min(44.0, room * 0.8 / max(1, len(series)))
     crowded = (max(len(name) for name in groups) + 1) * _LETTER > room  # then every second name goes a line lower
     for number, name in enumerate(groups):
-        left = frame.x(number) + room * 0.1
+        left = frame.x(number) + (room - width * len(series)) / 2
         for place, (_, colour, values) in enumerate(series):
             if math.isfinite(values[number]):
                 height = min(frame.y(values[number]), frame.y(0) - 2 * (values[number] > 0))  # a little is not nothing
