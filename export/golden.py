@@ -134,18 +134,20 @@ def golden_entries(cases: Sequence[GoldenCase]) -> dict[str, bytes]:
     index = []
     for number, case in enumerate(cases):
         item: dict[str, Any] = {"id": case.id}
-        if case.request is not None:
-            file = f"golden/{number}/request.{SUFFIXES[case.request.kind]}"
-            entries[file] = case.request.content
-            item["request"] = {"kind": case.request.kind, "file": file}
-            if case.request.kind == "image_rgb":
-                item["request"] |= {"height": case.request.height, "width": case.request.width}
         for kind, arrays in (("inputs", case.inputs), ("outputs", case.outputs)):
             item[kind] = {}
             for name, array in arrays.items():
                 file = f"golden/{number}/{kind}/{name}.bin"
                 entries[file] = np.asarray(array).astype(_DTYPES[str(array.dtype)]).tobytes()
                 item[kind][name] = {"file": file, "dtype": str(array.dtype), "shape": list(array.shape)}
+        if case.request is not None:
+            # A picture of the model's own size is its input: stored once.
+            same = (one["file"] for one in item["inputs"].values() if entries[one["file"]] == case.request.content)
+            file = next(same, f"golden/{number}/request.{SUFFIXES[case.request.kind]}")
+            entries[file] = case.request.content
+            item["request"] = {"kind": case.request.kind, "file": file}
+            if case.request.kind == "image_rgb":
+                item["request"] |= {"height": case.request.height, "width": case.request.width}
         if case.answer is not None:
             item["answer"] = case.answer
         index.append(item)
@@ -166,10 +168,11 @@ def read_golden(bundle: Bundle) -> list[GoldenCase]:
         cases = [
             GoldenCase(
                 str(case["id"]),
-                _arrays(files, case["inputs"]),
-                _arrays(files, case["outputs"]),
-                _request(files, case["request"]) if "request" in case else None,
-                dict(case["answer"]) if "answer" in case else None,
+                # The request first: it may be the file of an input of its case.
+                request=_request(files, case) if "request" in case else None,
+                inputs=_arrays(files, case["inputs"]),
+                outputs=_arrays(files, case["outputs"]),
+                answer=dict(case["answer"]) if "answer" in case else None,
             )
             for case in bundle.json(INDEX)["cases"]
         ]
@@ -190,9 +193,12 @@ def _interface(case: GoldenCase) -> tuple[Any, ...]:
     )
 
 
-def _request(files: dict[str, bytes], item: Mapping[str, Any]) -> RawInput:
+def _request(files: dict[str, bytes], case: Mapping[str, Any]) -> RawInput:
+    item = case["request"]
+    shared = any(one["file"] == item["file"] for one in case["inputs"].values())
+    content = files[item["file"]] if shared else files.pop(item["file"])
     sides = [item[name] for name in ("height", "width")] if item["kind"] == "image_rgb" else [0, 0]
-    request = RawInput(item["kind"], files.pop(item["file"]), *sides)
+    request = RawInput(item["kind"], content, *sides)
     request.value()
     return request
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 import zoo
 from zoo import datasets
+from zoo.errors import ModelFileError
 from zoo.export.bundle import Bundle
-from zoo.export.golden import golden_cases, golden_entries, read_golden
+from zoo.export.golden import GoldenCase, golden_cases, golden_entries, read_golden
 from zoo.preprocess import Preprocessor, RawInput
 from zoo.registry import architecture
 from zoo.tasks import Requests, get_task
@@ -102,6 +104,32 @@ def test_texts_that_ask_for_more_are_chosen() -> None:
     chosen = {case.request.content.decode() for case in cases if case.request and not case.id.startswith("made")}
     assert set(hard) <= chosen
     assert len(chosen) <= 6
+
+
+def test_a_picture_that_is_its_input_is_stored_once() -> None:
+    picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    case = GoldenCase(
+        "a",
+        {"image": picture[None]},
+        {"tokens": np.array([[5, 0]], np.int32)},
+        RawInput("image_rgb", picture.tobytes(), 4, 4),
+        {"text": "x"},
+    )
+    entries = golden_entries([case])
+    assert set(entries) == {
+        "golden/golden.json",
+        "golden/0/inputs/image.bin",
+        "golden/0/outputs/tokens.bin",
+    }
+    (again,) = read_golden(Bundle(b"", {}, entries))
+    assert again.request == case.request
+    np.testing.assert_array_equal(again.inputs["image"], case.inputs["image"])
+    # Not across cases, where a short index could name one large file many times.
+    index = entries["golden/golden.json"].decode().replace('"cases":', '"unused":')
+    foreign = json.loads(index)
+    foreign["cases"] = [foreign["unused"][0], {**foreign["unused"][0], "id": "b"}]
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_golden(Bundle(b"", {}, {**entries, "golden/golden.json": json.dumps(foreign).encode()}))
 
 
 def test_raw_inputs_of_other_kinds_are_refused() -> None:
