@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,4 +84,5 @@ def check_saved_model_target(folder: Path) -> None:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
+    # TensorFlow says where in the graph before it says what: the end of a message is what matters.
+    return re.sub(r"^{{.*?}}\s*", "", lines[0] if lines else type(error).__name__).rstrip(".")

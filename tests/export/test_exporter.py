@@ -160,16 +160,18 @@ def test_bad_destinations(captioner: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["caption.tflite", "saved_model"])
 def test_full_disk(captioner: Run, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / ("long" * 20)  # the reason must show behind any path
+    folder.mkdir()
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, old[1]))
     try:
         with pytest.raises(ZooError) as caught:
-            captioner.export(tmp_path / name)
+            captioner.export(folder / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert "\n" not in str(caught.value)
     assert "File too large" in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_without_tensorflow_it_says_which_extra(
