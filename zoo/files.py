@@ -96,12 +96,14 @@ def strict_json(content: bytes) -> Any:
     """Parse JSON from anywhere, so that any other parser would read the same.
 
     Raises:
-        ValueError: If it is not UTF-8, not JSON, nested too deeply, names a key twice, or holds NaN, an infinity, or
-            text that is no Unicode.
+        ValueError: If it is not UTF-8, not JSON, nested too deeply, names a key twice, or holds NaN, an infinity, an
+            integer of over 64 bits, or text that is no Unicode.
     """
     text = content.decode("utf-8")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_not_a_number, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_not_a_number, parse_float=_finite, parse_int=_whole
+        )
         if "\\ud" in text.lower():  # an escaped half of a surrogate pair
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -118,6 +120,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _not_a_number(text: str) -> float:
     raise ValueError(f"{text} is not a number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
+        raise ValueError(f"{text[:40]} is too large")
+    return value
 
 
 def _finite(text: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from zoo.errors import ZooError
-from zoo.files import read_json, replace_folder, to_json, write_beside, write_bytes, write_json, write_text
+from zoo.files import read_json, replace_folder, strict_json, to_json, write_beside, write_bytes, write_json, write_text
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -74,3 +74,25 @@ def test_json_is_plain_and_readable(tmp_path: Path) -> None:
         read_json(path)
     with pytest.raises(ZooError, match="No such file"):
         read_json(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"a": 1, "a": 2}',
+        "NaN",
+        "-Infinity",
+        "1e999",
+        "9223372036854775808",
+        "1" + "0" * 400,
+        '"\\ud800"',
+        "[" * 99_999,
+    ],
+)
+def test_json_that_parsers_read_differently_is_refused(content: str) -> None:
+    with pytest.raises(ValueError):
+        strict_json(content.encode())
+
+
+def test_numbers_of_64_bits_are_read() -> None:
+    assert strict_json(b"[-9223372036854775808, 9223372036854775807, 1e300]") == [-(2**63), 2**63 - 1, 1e300]
