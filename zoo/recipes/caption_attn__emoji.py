@@ -29,8 +29,8 @@ And in short trainings, judged on 355 pictures whose groups were taken out of th
 .449, of width 5 .445; only words used at least twice, others not trained on .429; a moving average of the weights .422
 (momentum .99) and .415 (.995); a fifth of the known tokens hidden from the decoder and a bag-of-words loss on the
 picture .429, with a third fewer variants named; batches of 16 with learning rate 2e-3 and weight decay .3, 8 epochs,
-.387. A lower or higher threshold for ending a caption changed nothing. The 69 of these pictures that have a skin tone score 1.5, the
-others .17, where the nearest picture reaches .21: that is what is left to learn.
+.387. A lower or higher threshold for ending a caption changed nothing. The 69 of these pictures that have a skin tone
+score 1.5, the others .17, where the nearest picture reaches .21: that is what is left to learn.
 The settings were compared on these splits, so the figures are mildly optimistic.
 
     zoo train caption_attn --data emoji
