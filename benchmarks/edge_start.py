@@ -58,7 +58,9 @@ COLUMNS = ("cold s", "cpu s", "import s", "load s", "answer s", "process s", "pe
 
 def request_of(path: Path, folder: Path) -> str:
     """Return what a person would type for the first golden example of a file: a text, or a path."""
-    request = next(case.request for case in read_golden(read_bundle(path)) if case.request is not None)
+    request = next((case.request for case in read_golden(read_bundle(path)) if case.request is not None), None)
+    if request is None:
+        raise SystemExit(f"'{path}' is of bundle format 1, which holds no requests; export it again.")
     if request.kind == "text":
         return request.content.decode("utf-8")
     out = folder / f"{path.stem}.{SUFFIXES[request.kind]}"
