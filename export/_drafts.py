@@ -17,7 +17,7 @@ from zoo.export.quantize import operators_by_type, quantize_int8
 from zoo.export.samples import calibration_samples
 from zoo.export.saved_model import write_saved_model
 from zoo.export.tflite import TENSORFLOW_ON_CPU, WORKER, convert
-from zoo.export.verify import by_example, check_interface, check_operators, run_without_tensorflow
+from zoo.export.verify import by_example, check_interface, check_operators, judge, run_without_tensorflow
 from zoo.files import to_json, write_json
 from zoo.tasks import Requests
 from zoo.weights import save_weights
@@ -112,6 +112,30 @@ class Drafts:
         """Return golden examples with the draft's own answers."""
         run: Callable[..., Any] = functools.partial(run_without_tensorflow, draft.path, timeout=self.timeout)
         return golden_cases(requests, self.run.preprocessor, run, self.serving.batch_size)
+
+    def judge(
+        self, draft: Draft, requests: Requests, expected: Mapping[str, np.ndarray], *, budget: float
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return a draft's answers, first axis = example, and the verdict on them (see `zoo.export.verify.judge`).
+
+        Args:
+            draft: The file.
+            requests: The examples.
+            expected: The Keras model's outputs, first axis = example.
+            budget: Largest relative drop of the task's main metric.
+        """
+        answers = draft.answer(requests.inputs, timeout=self.timeout)
+        verdict = judge(
+            task=self.run.task,
+            preprocessor=self.run.preprocessor,
+            requests=requests,
+            expected=expected,
+            actual=answers,
+            quantize=draft.quantize,
+            trained=self.run.trained and requests.truth is not None,
+            budget=budget,
+        )
+        return answers, verdict
 
     def _flatbuffer(self, quantize: str) -> bytes:
         if quantize == "float32":

@@ -10,8 +10,6 @@ from __future__ import annotations
 import struct
 from typing import Self
 
-import numpy as np
-
 MAX_ITEMS = 65_536
 """Longest vector that is followed item by item; of those, only data and quantisation are longer in real files."""
 MAX_STRING_BYTES = 4096
@@ -88,11 +86,6 @@ class Table:
         if count > limit:
             raise ValueError(f"a list has {count} items")
         return struct.unpack_from(f"<{count}{kind}", self._data, start) if count else ()
-
-    def floats(self, field: int) -> np.ndarray:
-        """Return a vector of float32 as it lies in the file."""
-        start, count = self._vector(field, 4)
-        return np.frombuffer(self._data, "<f4", count, start) if count else np.zeros(0, np.float32)
 
     def length(self, field: int, size: int) -> int:
         """Return the number of items, of `size` bytes each, of a vector."""

@@ -140,7 +140,7 @@ def pack_bundle(
         name: Name of the architecture.
         task: Name of the task.
         quantize: How the weights are stored.
-        signatures: Every signature of the model (see `zoo.export.verify.signatures`).
+        signatures: Every signature of the model (see `zoo.export.verify.check_interface`).
 
     Raises:
         ModelFileError: If `flatbuffer` is not a TFLite model, or a name or size is not allowed.

@@ -17,8 +17,7 @@ from zoo.export.samples import checking_requests
 from zoo.export.saved_model import check_saved_model_target
 from zoo.export.tflite import check_installed, check_quantize
 from zoo.export.variants import check_limits, compare_variants
-from zoo.export.verify import judge
-from zoo.files import write_bytes, write_json
+from zoo.files import check_writable, write_bytes, write_json
 from zoo.tasks import Requests
 
 if TYPE_CHECKING:
@@ -111,22 +110,13 @@ def _named(
     drafts: Drafts, quantize: str, requests: Requests, budget: float, where: str
 ) -> tuple[dict[str, Any], bytes]:
     """Return the report and the content of one variant that passed the gate."""
-    run, timeout = drafts.run, drafts.timeout
     draft = drafts.make(quantize)
-    verdict = judge(
-        task=run.task,
-        preprocessor=run.preprocessor,
-        requests=requests,
-        expected=run.serving_outputs(requests.inputs, **drafts.options),
-        actual=draft.answer(requests.inputs, timeout=timeout),
-        quantize=quantize,
-        trained=run.trained and requests.truth is not None,
-        budget=budget,
-    )
+    expected = drafts.run.serving_outputs(requests.inputs, **drafts.options)
+    _, verdict = drafts.judge(draft, requests, expected, budget=budget)
     refused = verdict.pop("refused")
     if refused:
         raise ExportError(refused)
-    report = draft.facts | verdict | {"latency": measure(draft.path, requests.take(1), timeout=timeout)}
+    report = draft.facts | verdict | {"latency": measure(draft.path, requests.take(1), timeout=drafts.timeout)}
     return report, draft.finish(report, drafts.golden(draft, requests), where)
 
 
@@ -138,9 +128,7 @@ def _check_target(target: Path, *, bundled: bool, quantize: str) -> None:
         check_saved_model_target(target)
     elif target.is_dir():
         raise ZooError(f"Cannot write '{target}': it is a folder; give a file name ending in .tflite.")
-    parent = next(folder for folder in target.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ZooError(f"Cannot write '{target}': '{parent}' is not a folder that can be written to.")
+    check_writable(target.absolute().parent, f"Cannot write '{target}'")
 
 
 @contextlib.contextmanager

@@ -91,7 +91,7 @@ def golden_cases(
 
 def _chosen(requests: Requests) -> list[int]:
     assert requests.raw is not None
-    chosen = np.unique(np.linspace(0, len(requests) - 1, min(_SPREAD, len(requests))).astype(int)).tolist()
+    chosen: list[int] = requests.spread(_SPREAD).tolist()
     if requests.raw(0).kind != "text":
         return chosen
     traits = [_traits(requests.raw(i).content.decode()) for i in range(len(requests))]

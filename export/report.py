@@ -26,18 +26,18 @@ import os
 import platform
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from zoo.doctor import versions
 from zoo.errors import ExportError, ZooError
 from zoo.export._report_page import render_page
 from zoo.export.auto import PREFERENCES, choose
 from zoo.export.variants import Comparison, Variant, compare_variants
-from zoo.files import write_json, write_text
+from zoo.files import check_writable, write_json, write_text
 from zoo.preprocess import Preprocessor
 from zoo.tasks import Requests, Task
 
@@ -86,9 +86,7 @@ def write_report(
     target = Path(folder)
     if target.exists() and not target.is_dir():
         raise ZooError(f"Cannot write the report to '{target}': it is a file; give a folder name.")
-    parent = next(path for path in (target, *target.absolute().parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise ZooError(f"Cannot write the report to '{target}': '{parent}' is not a folder that can be written to.")
+    check_writable(target, f"Cannot write the report to '{target}'")
     comparison = compare_variants(run, threads=threads, progress=progress, **options)
     if all(variant.error for variant in comparison.variants):
         first = comparison.variants[0]
@@ -127,7 +125,7 @@ def describe(run: Run, comparison: Comparison, options: Mapping[str, Any] | None
         "format_version": FORMAT_VERSION,
         "made": datetime.datetime.now(datetime.UTC).isoformat(" ", "minutes").removesuffix("+00:00") + " UTC",
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
         "model": {
             "name": run.name,
             "task": task.name,
@@ -265,16 +263,6 @@ def _processor() -> str:
         lines = []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _is_picture(value: Any) -> bool:

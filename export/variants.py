@@ -18,7 +18,6 @@ from zoo.export.benchmark import check_timing, measure
 from zoo.export.bundle import QUANTIZATIONS
 from zoo.export.samples import checking_requests
 from zoo.export.tflite import check_installed, check_quantize
-from zoo.export.verify import judge
 from zoo.tasks import Requests
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ def compare_variants(
         variants = []
         for name in names:
             say(f"Convert {name} and answer without TensorFlow")
-            variants.append(_variant(drafts, name, requests, expected, trained=trained, budget=budget))
+            variants.append(_variant(drafts, name, requests, expected, budget=budget))
         paths = {variant.name: drafts.path(variant.name) for variant in variants if variant.error is None}
         timed = time_in_turn(paths, requests.take(_TIMED), threads, runs, rounds, timeout=timeout, progress=progress)
         for name, records in timed.items():
@@ -206,22 +205,11 @@ def compare_variants(
 
 
 def _variant(
-    drafts: Drafts, name: str, requests: Requests, expected: Mapping[str, np.ndarray], *, trained: bool, budget: float
+    drafts: Drafts, name: str, requests: Requests, expected: Mapping[str, np.ndarray], *, budget: float
 ) -> Variant:
-    run = drafts.run
     try:
         draft = drafts.make(name)
-        outputs = draft.answer(requests.inputs, timeout=drafts.timeout)
-        verdict = judge(
-            task=run.task,
-            preprocessor=run.preprocessor,
-            requests=requests,
-            expected=expected,
-            actual=outputs,
-            quantize=name,
-            trained=trained,
-            budget=budget,
-        )
+        outputs, verdict = drafts.judge(draft, requests, expected, budget=budget)
         cases = drafts.golden(draft, requests)
         bundle = draft.finish(draft.facts | verdict, cases, name)
     except ExportError as error:
@@ -236,7 +224,7 @@ def _variant(
         metric=found.get("tflite"),
         drop=found.get("drop"),
         outputs=outputs,
-        same=np.asarray(run.task.agreement(expected, outputs), bool),
+        same=np.asarray(drafts.run.task.agreement(expected, outputs), bool),
         facts=draft.facts | verdict,
         finish=lambda report, where: draft.finish(report, cases, where),
     )

@@ -158,7 +158,7 @@ def judge(
                 f"{count} examples, {drop:.1%} worse, over the budget of {budget:.1%}; allow a larger budget or use "
                 "float16 or float32."
             )
-    looked_at = np.unique(np.linspace(0, count - 1, min(_COMPARED, count)).astype(int))
+    looked_at = requests.spread(_COMPARED)
     other = looked_at[~same[looked_at]]
     if quantize == "float32" and len(other):
         first = ", ".join(requests.ids[int(i)] for i in other[:3])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
@@ -22,24 +24,28 @@ _VERSIONS = ("attention-zoo", "numpy", "keras", "tensorflow", "jax", "grain", "a
 
 def examine() -> dict[str, Any]:
     """Return versions, devices of the active backend, and for every activity whether it can run here."""
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
+    found = versions(_VERSIONS)
     abilities = {}
     for activity, needs in _NEEDS.items():
         missing = sorted({extra for module, extra in needs.items() if not is_installed(module)})
         abilities[activity] = "ready" if not missing else f"missing: pip install 'attention-zoo[{','.join(missing)}]'"
     return {
-        "python": platform.python_version(),
+        "python": found.pop("python"),
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "versions": versions,
+        "versions": {name: found.get(name, "not installed") for name in _VERSIONS},
         "backend": _backend(),
         "can": abilities,
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def _backend() -> dict[str, Any]:

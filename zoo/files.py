@@ -92,6 +92,21 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
 
 
+def check_writable(folder: Path, failure: str) -> None:
+    """Refuse a folder that cannot be written to, or made, before long work.
+
+    Args:
+        folder: The folder; where it does not exist yet, the nearest above it is looked at.
+        failure: How the message begins, such as "Cannot write 'x'".
+
+    Raises:
+        ZooError: If it is no folder, or may not be written to.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ZooError(f"{failure}: '{nearest}' is not a folder that can be written to.")
+
+
 def strict_json(content: bytes) -> Any:
     """Parse JSON from anywhere, so that any other parser would read the same.
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-import platform
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ import numpy as np
 
 from zoo import datasets, preprocess
 from zoo.config import BaseConfig
+from zoo.doctor import versions
 from zoo.errors import ConfigError, DataError, ModelFileError, ZooError
 from zoo.files import read_json, replace_folder, write_json
 from zoo.preprocess import Preprocessor
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _MAX_BATCH = 1024
+_PACKAGES = ("attention-zoo", "keras", "tensorflow", "jax", "numpy")
 
 
 class Run:
@@ -229,7 +229,7 @@ class Run:
             "licence": self.licence,
             "trained": self.trained,
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            "versions": versions(_PACKAGES),
         }
 
     def save(self, folder: Path) -> None:
@@ -296,13 +296,3 @@ def new_folder(base: Path, name: str, data: str) -> Path:
             raise ZooError(f"Cannot make the run folder '{folder}': {error.strerror or error}.") from error
         return folder
     raise ZooError(f"'{base}' is full of runs of {name}; remove some or give another --out.")
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in ("attention-zoo", "keras", "tensorflow", "jax", "numpy"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -56,10 +56,20 @@ class Requests:
         """Return the number of examples."""
         return len(self.ids)
 
+    def spread(self, count: int) -> np.ndarray:
+        """Return the indices of at most `count` examples (see `spread`)."""
+        return spread(len(self), count)
+
     def take(self, count: int) -> Arrays:
         """Return the inputs of at most `count` examples, spread evenly."""
-        indices = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(int))
+        indices = self.spread(count)
         return {name: array[indices] for name, array in self.inputs.items()}
+
+
+def spread(total: int, limit: int | None) -> np.ndarray:
+    """Return at most `limit` indices below `total`, ascending and spread evenly, int (N,); all when `limit` is None."""
+    chosen = total if limit is None else min(limit, total)
+    return np.unique(np.linspace(0, max(total - 1, 0), chosen).astype(int))
 
 
 @dataclass

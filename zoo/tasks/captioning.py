@@ -20,7 +20,7 @@ from zoo.errors import ConfigError
 from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
 from zoo.preprocess.image import decode_image, load_image
-from zoo.tasks._base import Requests, Serving, Task
+from zoo.tasks._base import Requests, Serving, Task, spread
 from zoo.tasks._caption_examples import CaptionExamples
 
 if TYPE_CHECKING:
@@ -176,9 +176,7 @@ class CaptioningTask(Task):
 
     def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
         """Return the pictures of a split with their captions."""
-        count = len(source)
-        chosen = count if limit is None else min(limit, count)
-        kept = np.unique(np.linspace(0, count - 1, chosen).astype(int)).tolist()
+        kept = spread(len(source), limit).tolist()
         records = [source[i] for i in kept]
         images = np.zeros((len(records), *preprocessor.image_size, 3), np.uint8)
         for row, record in enumerate(records):
@@ -250,7 +248,7 @@ class CaptioningTask(Task):
         from zoo.explain.captions import caption_sheet
 
         items = []
-        for i in np.unique(np.linspace(0, len(requests) - 1, min(_SHOWN, len(requests))).astype(int)):
+        for i in requests.spread(_SHOWN):
             words, maps = self._words(outputs, i, preprocessor)
             items.append(
                 {

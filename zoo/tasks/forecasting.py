@@ -21,7 +21,7 @@ from zoo.metrics.baselines_forecast import calibrate_standard_quantiles, drift, 
 from zoo.metrics.forecasts import forecast_metrics
 from zoo.preprocess import RawInput
 from zoo.preprocess.series import SeriesPreprocessor, SeriesWindows, volatility
-from zoo.tasks._base import Arrays, Requests, Serving, Task
+from zoo.tasks._base import Arrays, Requests, Serving, Task, spread
 
 if TYPE_CHECKING:
     import keras
@@ -210,8 +210,7 @@ class ForecastingTask(Task):
         """See `Task`; truth has `future` (N, H), `times` (N,), `dates` (N, W + H) and `series` (N names)."""
         records = [source[index] for index in range(len(source))]
         cuts = _cut(records, preprocessor)
-        total = sum(len(cut) for cut in cuts)
-        chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, limit or total)).astype(int))
+        chosen = spread(sum(len(cut) for cut in cuts), limit or None)
         parts: dict[str, list[np.ndarray]] = {name: [] for name in ("window", "future", "times", "dates", "series")}
         ends: list[tuple[Any, int]] = []
         start = 0

@@ -20,7 +20,7 @@ from zoo.datasets import Dataset, Source
 from zoo.errors import ConfigError, DataError
 from zoo.preprocess import RawInput
 from zoo.preprocess.text import SPECIAL, TextPreprocessor
-from zoo.tasks._base import Arrays, Requests, Serving, Task
+from zoo.tasks._base import Arrays, Requests, Serving, Task, spread
 
 if TYPE_CHECKING:
     import keras
@@ -177,9 +177,7 @@ class TextClassificationTask(Task):
 
     def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
         """Return the token ids of a split; the truth is (texts, labels int64)."""
-        count = len(source)
-        kept = range(count) if limit is None else np.unique(np.linspace(0, count - 1, min(limit, count)).astype(int))
-        records = [source[int(i)] for i in kept]
+        records = [source[i] for i in spread(len(source), limit).tolist()]
         texts = [record["text"] for record in records]
         return Requests(
             {"tokens": preprocessor.encode_all(texts)},
