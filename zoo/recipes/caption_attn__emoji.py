@@ -10,13 +10,15 @@ Measured, one seed each (value, standard error; greedy search; the settings belo
 | run | variants (253): exact match | variants: CIDEr | test (212): CIDEr | test without flags (185): CIDEr |
 |---|---|---|---|---|
 | 20 epochs | .850 (.023) | 8.81 (.15) | .52 (.06) | .57 (.06) |
+| 20 epochs, once more | .830 (.024) | 8.74 (.16) | .49 (.06) | .55 (.07) |
 | 22 epochs | .826 (.024) | 8.73 (.16) | .49 (.06) | .55 (.06) |
+| 26 epochs | .846 (.023) | 8.86 (.15) | .50 (.06) | .56 (.06) |
 | 28 epochs | .870 (.021) | 8.81 (.16) | .47 (.06) | .52 (.06) |
 | 24 epochs, augmentation .6, weight decay .2 | .826 (.024) | 8.68 (.16) | .47 (.05) | .52 (.06) |
 | nearest picture | 0 | 4.69 (.11) | .40 (.06) | .44 (.06) |
 | recoloured nearest picture | .727 (.028) | 8.27 (.16) | .55 (.06) | .61 (.07) |
 
-On names never seen (test) the four runs have 1.22 times the nearest picture's CIDEr on average, 1.16 to 1.29, less than
+On names never seen (test) the six runs have 1.22 times the nearest picture's CIDEr on average, 1.16 to 1.29, less than
 the recoloured one; they differ by less than a standard error. `valid` does not tell them apart either: by its 86
 never-seen pictures the last run would be best by far (CIDEr .68, against .57 with 20 epochs and .56 with 22).
 
@@ -46,7 +48,7 @@ RECIPE = Recipe(
     data="emoji",
     title="names of emoji pictures",
     cost="5 min on 2 cores",
-    expected={"exact_match": 0.85, "cider": 8.8},
+    expected={"exact_match": 0.84, "cider": 8.8},
     expected_split="variants",
     model={"dropout": 0.1, "augment": 0.4},
     train={
