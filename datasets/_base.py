@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
+
 from zoo.config import BaseConfig
 from zoo.errors import DataError, ZooError
 
@@ -33,6 +35,23 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Record:
         """Return record `index`, 0 <= index < len."""
         ...
+
+
+def is_streamed(source: Source) -> bool:
+    """Tell whether a source may not fit in memory (shards), so that nobody may hold more than a bounded part of it."""
+    return bool(getattr(source, "streamed", False))
+
+
+def sample_indices(total: int, limit: int) -> np.ndarray:
+    """Return at most `limit` indices below `total`, ascending, int64; all of them if there are no more.
+
+    Of more, one is drawn at random, always the same, from each of `limit` equal stretches: spread evenly, and without a
+    stride that could fall in step with the data.
+    """
+    if total <= limit:
+        return np.arange(total)
+    edges = np.linspace(0, total, limit + 1)
+    return (edges[:-1] + np.random.default_rng(0).random(limit) * np.diff(edges)).astype(np.int64)
 
 
 @dataclass(frozen=True)

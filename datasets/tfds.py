@@ -59,6 +59,10 @@ class Tfds(Dataset):
         valid_fraction: float = setting(0.1, low=0.01, high=0.4)
         """Share of the training examples in `valid`, if it is not given."""
 
+        def to_dict(self) -> dict[str, Any]:
+            """Return the fields but the task, which `zoo.datasets.load` is always told by itself."""
+            return {name: value for name, value in super().to_dict().items() if name != "task"}
+
     def __init__(self, options: Options | None = None) -> None:
         """Keep the options; TFDS is imported on first use."""
         super().__init__(options)

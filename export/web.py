@@ -11,13 +11,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import ExportError
 from zoo.export.bundle import SIGNATURE, read_bundle
-from zoo.files import read_json, replace_folder, write_json
+from zoo.files import cache_folder, read_json, replace_folder, write_json
 
 LITERT_VERSION = "2.5.3"
 """The version of both packages the client is tested with."""
@@ -80,19 +79,6 @@ def write_site(
         "files": len(files),
         "bytes": sum(each.stat().st_size for each in files),
     }
-
-
-def cache_folder() -> Path:
-    """Return where this user's programs keep what they can get again, with our name behind it."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        base = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif os.environ.get("LOCALAPPDATA"):
-        base = Path(os.environ["LOCALAPPDATA"])
-    else:
-        base = Path.home() / ".cache"
-    return base / "attention-zoo"
 
 
 def _check_replaceable(site: Path) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ZooError(f"Cannot read '{path}': {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
+
+
+def cache_folder() -> Path:
+    """Return where this user's programs keep what they can get again, with our name behind it."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        base = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    elif os.environ.get("LOCALAPPDATA"):
+        base = Path(os.environ["LOCALAPPDATA"])
+    else:
+        base = Path.home() / ".cache"
+    return base / "attention-zoo"
 
 
 def check_writable(folder: Path, failure: str) -> None:

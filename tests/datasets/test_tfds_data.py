@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from zoo import datasets
+from zoo.datasets._write_shards import write_shards
 from zoo.errors import ConfigError, DataError
 
 # TFDS needs TensorFlow to write a dataset, and none to read one.
@@ -136,3 +137,13 @@ def test_errors_are_one_line(data_dir, options, message):
 def test_forecasting_is_not_offered(data_dir):
     with pytest.raises(ConfigError, match="task is 'forecasting'"):
         load(data_dir, task="forecasting")
+
+
+def test_stored_options_open_it_again(data_dir, tmp_path):
+    """What a run, or shards, keep of the options is what `load` takes."""
+    data = load(data_dir, task="text_classification", text_key="text")
+    again = datasets.load("tfds:tiny_pictures", task="text_classification", **data.options.to_dict())
+    assert again.options == data.options
+    manifest = write_shards(data, tmp_path / "shards", shards=2)
+    assert manifest.splits["train"].labels == {"bright": 13, "dark": 14} and manifest.class_names == ("dark", "bright")
+    assert manifest.options == data.options.to_dict()

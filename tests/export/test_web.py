@@ -13,7 +13,8 @@ import pytest
 
 from zoo.errors import ExportError, ModelFileError, ZooError
 from zoo.export.bundle import pack_bundle, read_bundle
-from zoo.export.web import LITERT_VERSION, PACKAGES, cache_folder, write_site
+from zoo.export.web import LITERT_VERSION, PACKAGES, write_site
+from zoo.files import cache_folder
 
 IMPORT = 'import { createWasmLib } from "@litertjs/wasm-utils";\n'
 

@@ -25,7 +25,8 @@ from zoo.cli import main
 from zoo.errors import DataError
 from zoo.export.bundle import pack_bundle, read_bundle
 from zoo.export.runtime import Edge
-from zoo.export.web import cache_folder, write_site
+from zoo.export.web import write_site
+from zoo.files import cache_folder
 from zoo.preprocess.image import load_image
 from zoo.registry import architecture
 from zoo.results import Caption, Classification, Forecast

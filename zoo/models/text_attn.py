@@ -158,6 +158,8 @@ class TextAttention(Architecture):
     def prepare(cls, model: keras.Model, config: Config, examples: Any) -> None:
         """Solve the wide path for the training examples (`zoo.tasks.text_classification.TextExamples`).
 
+        Of examples that are streamed from shards it is solved for the sample that `sample()` gives.
+
         Raises:
             MissingExtraError: If scikit-learn is not installed.
         """
@@ -165,10 +167,11 @@ class TextAttention(Architecture):
             return
         from zoo.models._ngram_regression import fit_ngrams
 
+        known = examples.sample()
         table = fit_ngrams(
-            examples.tokens,
-            examples.labels,
-            examples.weights,
+            known.tokens,
+            known.labels,
+            known.weights,
             num_classes=config.num_classes,
             vocab_size=config.vocab_size,
             rows=config.wide_rows,

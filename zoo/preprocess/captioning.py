@@ -17,7 +17,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -100,10 +100,10 @@ class CaptionPreprocessor(Preprocessor):
         language: str = "",
         unit: str = "bpe",
     ) -> Self:
-        """Make the vocabulary from training captions.
+        """Make the vocabulary from training captions; what is kept of them is their different words.
 
         Args:
-            captions: Training captions.
+            captions: Training captions; gone through twice, and held if that cannot be done.
             image_size: (height, width) in pixels.
             vocab_size: Most tokens, the four special ones included.
             max_length: Upper bound of the tokens of a caption; what the longest training caption needs, one more and
@@ -115,22 +115,23 @@ class CaptionPreprocessor(Preprocessor):
             DataError: If there is no caption with text.
             MissingExtraError: If `unit` is "bpe" and `tokenizers` is not installed.
         """
-        pieces = [found for text in captions if (found := _pieces(text, language))]
-        if not pieces:
+        captions = list(captions) if isinstance(captions, Iterator) else captions
+        counts = Counter(piece for text in captions for piece in _pieces(text, language))
+        if not counts:
             raise DataError("The training split has no caption with text; give images with captions.")
         if unit == "words":
-            counts = Counter(piece for caption in pieces for piece in caption)
             common = sorted(counts, key=lambda piece: (-counts[piece], piece))
             tokens = [*SPECIAL, *common[: vocab_size - len(SPECIAL)]]
         else:
-            tokens = _byte_pairs(pieces, vocab_size)
+            tokens = _byte_pairs(counts, vocab_size)
         settings: dict[str, Any] = {"image_size": image_size, "language": language, "unit": unit}
         first = cls(tokens, max_length=max_length, **settings)
-        encoded = [[i for piece in caption for i in first._encode_piece(piece)] for caption in pieces]
-        used = {i for ids in encoded for i in ids}
+        encoded = {piece: first._encode_piece(piece) for piece in counts}
+        used = {i for ids in encoded.values() for i in ids}
         # What the longest match never yields (steps on the way to longer tokens) would only widen the output.
         kept = [token for i, token in enumerate(tokens) if i < len(SPECIAL) or i in used or len(token) == 1]
-        return cls(kept, max_length=min(max_length, max(map(len, encoded)) + 2), **settings)
+        longest = max(sum(len(encoded[piece]) for piece in _pieces(text, language)) for text in captions)
+        return cls(kept, max_length=min(max_length, longest + 2), **settings)
 
     def encode(self, caption: str) -> list[int]:
         """Return the ids of a caption, without start and end; what is in no token is `UNKNOWN`."""
@@ -272,7 +273,7 @@ def _pieces(text: str, language: str) -> list[str]:
     return _PIECE.findall(first + WORD_SIGN.join(words)) if words else []
 
 
-def _byte_pairs(pieces: list[list[str]], vocab_size: int) -> list[str]:
+def _byte_pairs(counts: Counter[str], vocab_size: int) -> list[str]:
     tokenizers = require("tokenizers", extra="tf", purpose="Training a byte-pair vocabulary")
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
@@ -283,6 +284,6 @@ def _byte_pairs(pieces: list[list[str]], vocab_size: int) -> list[str]:
         special_tokens=list(SPECIAL),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((" ".join(caption) for caption in pieces), trainer)
+    tokenizer.train_from_iterator((piece for piece in counts for _ in range(counts[piece])), trainer)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=ids.__getitem__)

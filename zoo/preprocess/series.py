@@ -18,6 +18,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.files import strict_json
 from zoo.preprocess._base import Preprocessor, RawInput, whole
+from zoo.preprocess._series_kinds import PRICE_NAMES, ColumnKinds
 from zoo.preprocess._table import MAX_ROWS, read_columns, write_csv
 from zoo.results import Forecast
 
@@ -30,14 +31,12 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 DECAY = 0.94
 """Decay of the exponentially weighted volatility (J.P. Morgan 1996, RiskMetrics, table 5.8, daily data)."""
 
-PRICE_NAMES = ("open", "high", "low", "close", "price")
 VOLUME_NAMES = ("volume",)
 SPLIT_NAME = "split_factor"
 
 MAX_COLUMNS = 10_000
 MAX_LEVELS = 100
 
-_LARGEST_STEP = 4.0  # logarithms are for series that never move by more than this factor in one step
 _FLOOR_SHARE = 0.05  # the volatility of a dead window counts as this share of the training median
 
 
@@ -85,6 +84,11 @@ class SeriesWindows:
         rows = ends[:, None] + np.arange(1, self.horizon + 1)
         units = self._shares[ends][:, None] ** self._powers[self.target]
         return (self.unbroken[rows, self.target] / units).astype(np.float32)
+
+
+def count_windows(rows: np.ndarray, first_target: np.ndarray, window: int, horizon: int) -> np.ndarray:
+    """Return how many windows `SeriesWindows` cuts from records of so many rows, int64 of the arrays' shape."""
+    return np.maximum(rows - horizon - np.maximum(window - 1, first_target - 1), 0).astype(np.int64)
 
 
 def windows(record: Record, window: int, horizon: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,36 +162,24 @@ class SeriesPreprocessor(Preprocessor):
 
     @classmethod
     def fit(cls, train: Source, *, window: int, horizon: int, levels: Sequence[float] = LEVELS) -> Self:
-        """Learn names and kinds of columns from the training split alone.
+        """Learn names and kinds of columns from the training split alone; every series is read once, one at a time.
 
         Raises:
             DataError: If the series differ in their columns or are all too short for one window.
         """
-        records = [train[index] for index in range(len(train))]
-        if not records:
+        if not len(train):
             raise DataError("The training split has no series; give at least one.")
-        columns, target = tuple(records[0]["columns"]), records[0]["target"]
-        for record in records:
-            if tuple(record["columns"]) != columns or record["target"] != target:
-                raise DataError(
-                    f"Series '{record['id']}' has the columns {', '.join(record['columns'])} and the target "
-                    f"'{record['target']}', but '{records[0]['id']}' has {', '.join(columns)} and '{target}'; "
-                    "all series of a dataset must have the same."
-                )
-        cuts = [SeriesWindows(record, window, horizon) for record in records]
-        if not any(len(cut) for cut in cuts):
-            longest = max(len(record["values"]) for record in records)
+        kinds = ColumnKinds(train[0])
+        for number in range(len(train)):
+            record = train[number]
+            kinds.check(record)
+            kinds.add(SeriesWindows(record, window, horizon))
+        if kinds.scales is None:
             raise DataError(
-                f"The longest training series has {longest} rows; one window of {window} and its horizon of {horizon} "
-                f"need {window + horizon}: give more rows or a smaller window."
+                f"The longest training series has {kinds.longest} rows; one window of {window} and its horizon of "
+                f"{horizon} need {window + horizon}: give more rows or a smaller window."
             )
-        index = columns.index(target)
-        names = [name.strip().lower() for name in columns]
-        prices = tuple(i for i, name in enumerate(names) if name in PRICE_NAMES) if names[index] in PRICE_NAMES else ()
-        prices = prices or (index,)
-        log_prices = all(_suits_logarithm(cut.unbroken[:, prices], cut.unbroken[:, index]) for cut in cuts)
-        lowest = np.min([cut.unbroken.min(axis=0) for cut in cuts], axis=0)
-        typical = [_typical_volatility(cut, log_prices) for cut in cuts if len(cut)]
+        columns, target, prices, log_prices = kinds.columns, kinds.target, kinds.prices, kinds.log_prices
         return cls(
             columns=columns,
             target=target,
@@ -195,9 +187,9 @@ class SeriesPreprocessor(Preprocessor):
             horizon=horizon,
             levels=tuple(float(level) for level in levels),
             price_columns=prices,
-            log_columns=tuple(i for i in range(len(columns)) if i not in prices and lowest[i] >= 0),
+            log_columns=tuple(i for i in range(len(columns)) if i not in prices and kinds.lowest[i] >= 0),
             log_prices=log_prices,
-            scale_floor=max(_FLOOR_SHARE * float(min(typical)), 1e-6 if log_prices else 1e-12),
+            scale_floor=max(_FLOOR_SHARE * kinds.scales[log_prices], 1e-6 if log_prices else 1e-12),
         )
 
     def files(self) -> dict[str, bytes]:
@@ -364,19 +356,6 @@ def _split_powers(columns: Sequence[str]) -> np.ndarray:
     """Power of the number of shares a column is multiplied with: prices 1, volumes -1, all else 0."""
     names = [name.strip().lower() for name in columns]
     return np.array([1.0 if name in PRICE_NAMES else -1.0 if name in VOLUME_NAMES else 0.0 for name in names])
-
-
-def _suits_logarithm(prices: np.ndarray, target: np.ndarray) -> bool:
-    if not (prices > 0).all():
-        return False
-    return bool(np.abs(np.diff(np.log(target))).max(initial=0.0) <= np.log(_LARGEST_STEP))
-
-
-def _typical_volatility(cut: SeriesWindows, log_prices: bool) -> float:
-    series = cut.unbroken[:, cut.target]
-    changes = np.abs(np.diff(np.log(series) if log_prices else series))
-    moves = changes[changes > 0]
-    return float(np.median(moves)) if len(moves) else 0.0
 
 
 def _check_finite(values: np.ndarray, columns: Sequence[str], where: Callable[[int], str]) -> None:

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from zoo.datasets import Source
+from zoo.datasets import Record, Source, is_streamed, sample_indices
 from zoo.errors import DataError
 from zoo.preprocess.captioning import END, PADDING, START, CaptionPreprocessor
 from zoo.preprocess.image import load_image
 
-_KEPT_BYTES = 1 << 30  # decoded pictures are kept up to this size, above it they are decoded for every batch
+SAMPLED = 50_000
+"""Most pictures whose captions a vocabulary, or a baseline, is made of."""
+
+# Decoded pictures and tokens are kept up to this size; above it, and of shards always, nothing is.
+_KEPT_BYTES = 1 << 30
+
+_THREADS = 8
 
 _SHIFT = 0.12  # of the picture's side, at strength 1
 _SCALE = 0.2
 _BRIGHTNESS = 0.05  # small: colours such as skin tones are named in captions
+
+
+class TrainingCaptions:
+    """The captions of a training split, as often as they are gone through; at most those of `SAMPLED` records."""
+
+    def __init__(self, source: Source) -> None:
+        """Keep the source."""
+        self._source = source
+
+    def __iter__(self) -> Iterator[str]:
+        """Read the records one by one."""
+        for index in sample_indices(len(self._source), SAMPLED).tolist():
+            yield from self._source[index]["captions"]
 
 
 class CaptionExamples:
@@ -25,59 +47,91 @@ class CaptionExamples:
     likely), and the picture is moved, scaled and brightened a little. Without a random generator it is the first
     caption and the picture as it is.
 
+    What fits into a gigabyte is decoded once and kept. Of more, and of a streamed source, nothing is kept: records are
+    read, decoded and encoded for every batch.
+
     Args:
         source: Records with `image` and `captions`.
         preprocessor: Fitted.
         augment: Strength of the changes to pictures, 0 to 1.
 
     Raises:
-        DataError: If a picture cannot be read or a record has no caption.
+        DataError: If a picture cannot be read or a record has no caption; of what is not kept, once it is read.
     """
 
     def __init__(self, source: Source, preprocessor: CaptionPreprocessor, augment: float = 0.0) -> None:
         self._source = source
-        self._size = preprocessor.image_size
+        self._preprocessor = preprocessor
         self._augment = augment
-        length = preprocessor.max_length
-        rows, counts = [], []
-        for i in range(len(source)):
-            captions = source[i]["captions"]
-            if not captions:
-                raise DataError(f"The record '{source[i]['id']}' has no caption; give it one or remove it.")
-            counts.append(len(captions))
-            for caption in captions:
-                ids = [*preprocessor.encode(caption), END][:length]
-                rows.append(ids + [PADDING] * (length - len(ids)))
-        self._targets = np.array(rows, np.int32).reshape(-1, length)
-        self._counts = np.array(counts, np.int64)
-        self._first = np.cumsum(self._counts) - self._counts
-        self._images: np.ndarray | None = None
-        if len(source) * self._size[0] * self._size[1] * 3 <= _KEPT_BYTES:
-            self._images = self._load(np.arange(len(source)))
+        height, width = preprocessor.image_size
+        self._pool: ThreadPoolExecutor | None = None
+        self._kept: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        if not is_streamed(source) and len(source) * height * width * 3 <= _KEPT_BYTES:
+            self._kept = self._read_all()
+        else:
+            self._pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1), "pictures")
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._counts)
+        return len(self._source)
 
     def batch(
         self, indices: np.ndarray, rng: np.random.Generator | None
     ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Return inputs, targets int32 (B, T) and weights float32 (B, T), 0 at padding."""
-        images = self._load(indices) if self._images is None else self._images[indices]
-        captions = self._first[indices]
+        drawn = np.zeros(len(indices)) if rng is None else rng.random(len(indices))
+        if self._kept is None:
+            images, targets = self._read(indices, drawn)
+        else:
+            kept, tokens, first = self._kept
+            counts = first[indices + 1] - first[indices]
+            images, targets = kept[indices], tokens[first[indices] + (drawn * counts).astype(np.int64)]
         if rng is not None:
-            captions = captions + (rng.random(len(indices)) * self._counts[indices]).astype(np.int64)
             images = augment_images(images, rng, self._augment)
-        targets = self._targets[captions]
-        tokens = np.concatenate([np.full((len(targets), 1), START, np.int32), targets[:, :-1]], axis=1)
-        tokens[tokens == END] = PADDING  # nothing follows the end
-        return {"image": images, "tokens": tokens}, targets, (targets != PADDING).astype(np.float32)
+        shifted = np.concatenate([np.full((len(targets), 1), START, np.int32), targets[:, :-1]], axis=1)
+        shifted[shifted == END] = PADDING  # nothing follows the end
+        return {"image": images, "tokens": shifted}, targets, (targets != PADDING).astype(np.float32)
 
-    def _load(self, indices: np.ndarray) -> np.ndarray:
-        images = np.empty((len(indices), *self._size, 3), np.uint8)
-        for row, index in enumerate(indices):
-            images[row] = load_image(self._source[int(index)]["image"], self._size)
-        return images
+    def _read_all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return all pictures, the targets of all captions, and where those of every picture begin (and the end)."""
+        images = np.empty((len(self._source), *self._preprocessor.image_size, 3), np.uint8)
+        rows, counts = [], []
+        for index in range(len(self._source)):
+            record = _checked(self._source[index])
+            images[index] = self._image(record)
+            rows += [self._targets(caption) for caption in record["captions"]]
+            counts.append(len(record["captions"]))
+        return images, np.array(rows, np.int32).reshape(-1, self._preprocessor.max_length), np.cumsum([0, *counts])
+
+    def _read(self, indices: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return pictures and targets; `drawn`, in [0, 1), says which caption."""
+        assert self._pool is not None
+        records = [_checked(self._source[int(index)]) for index in indices]
+        images = np.empty((len(records), *self._preprocessor.image_size, 3), np.uint8)
+        for row, image in enumerate(self._pool.map(self._image, records)):
+            images[row] = image
+        captions = [
+            record["captions"][int(part * len(record["captions"]))] for record, part in zip(records, drawn, strict=True)
+        ]
+        rows = [self._targets(caption) for caption in captions]
+        return images, np.array(rows, np.int32).reshape(-1, self._preprocessor.max_length)
+
+    def _image(self, record: Record) -> np.ndarray:
+        try:
+            return load_image(record["image"], self._preprocessor.image_size)
+        except DataError as error:
+            raise DataError(f"Record '{record['id']}': {error}") from error
+
+    def _targets(self, caption: str) -> list[int]:
+        length = self._preprocessor.max_length
+        ids = [*self._preprocessor.encode(caption), END][:length]
+        return ids + [PADDING] * (length - len(ids))
+
+
+def _checked(record: Record) -> Record:
+    if not record["captions"]:
+        raise DataError(f"The record '{record['id']}' has no caption; give it one or remove it.")
+    return record
 
 
 def augment_images(images: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
