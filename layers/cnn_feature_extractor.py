@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from zoo.layers.residual_block import ResidualBlock
+from zoo.layers.residual_block import ResidualBlock, image_norm
 
 Tensor = Any
 
@@ -16,7 +16,7 @@ Tensor = Any
 class CNNFeatureExtractor(keras.layers.Layer):
     """Residual stages with channel and spatial attention (He et al. 2016; Woo et al. 2018; Hu et al. 2018).
 
-    1. Stem: `h = activation(batch_norm(conv3x3(images, stem_stride)))`, `filters[0]` channels.
+    1. Stem: `h = activation(norm(conv3x3(images, stem_stride)))`, `filters[0]` channels.
     2. Stage `i`: `blocks[i]` residual blocks of `filters[i]` channels, the first with stride `strides[i]`.
     3. `y = dropout(h W + b)`, `(batch, h, w, d_model)`; without `d_model` there is no projection.
 
@@ -32,6 +32,7 @@ class CNNFeatureExtractor(keras.layers.Layer):
         d_model: width of the output, or None for that of the last stage.
         dropout: probability of dropping an output value in training.
         activation: name of the activation.
+        norm: `"batch"` or `"group"` (see `ResidualBlock`).
 
     Call arguments:
         images: float `(batch, height, width, channels)`, scaled to about [0, 1] or [-1, 1].
@@ -54,6 +55,7 @@ class CNNFeatureExtractor(keras.layers.Layer):
         d_model: int | None = None,
         dropout: float = 0.0,
         activation: str = "relu",
+        norm: str = "batch",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +71,7 @@ class CNNFeatureExtractor(keras.layers.Layer):
         self.d_model = d_model
         self.dropout = dropout
         self.activation = activation
+        self.norm = norm
         policy = self.dtype_policy
         self.stem = keras.layers.Conv2D(
             self.filters[0],
@@ -80,11 +83,17 @@ class CNNFeatureExtractor(keras.layers.Layer):
             name="stem",
             dtype=policy,
         )
-        self.stem_norm = keras.layers.BatchNormalization(momentum=0.9, name="stem_norm", dtype=policy)
+        self.stem_norm = image_norm(norm, self.filters[0], "stem_norm", policy)
         self.stem_act = keras.layers.Activation(activation, name="stem_act", dtype=policy)
         self.stages = [
             ResidualBlock(
-                width, stride if index == 0 else 1, attention, activation, name=f"stage_{stage}_{index}", dtype=policy
+                width,
+                stride if index == 0 else 1,
+                attention,
+                activation,
+                norm,
+                name=f"stage_{stage}_{index}",
+                dtype=policy,
             )
             for stage, (width, count, stride) in enumerate(zip(self.filters, self.blocks, self.strides, strict=True))
             for index in range(count)
@@ -127,4 +136,5 @@ class CNNFeatureExtractor(keras.layers.Layer):
             "d_model": self.d_model,
             "dropout": self.dropout,
             "activation": self.activation,
+            "norm": self.norm,
         }

@@ -61,6 +61,8 @@ class CaptionAttn(Architecture):
         """Stride of the encoder's first convolution."""
         attention: str | None = setting("cbam", choices=("cbam", "se"))
         """Attention inside the encoder's blocks: CBAM, squeeze-and-excitation or none."""
+        norm: str = setting("batch", choices=("batch", "group"))
+        """Normalisation in the encoder: of the batch, or of groups of channels, which suits small and cut batches."""
         dropout: float = setting(0.1, low=0.0, high=0.9)
         """Share of values dropped in training."""
         augment: float = setting(0.5, low=0.0, high=1.0)
@@ -111,6 +113,7 @@ class CaptionAttn(Architecture):
             attention=config.attention,
             d_model=config.d_model,
             dropout=config.dropout,
+            norm=config.norm,
             name="features",
         )(x)
         encoder = keras.Model(picture, PositionalEncoding("2d", name="positions")(x), name="encoder")
