@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.api import build as build
     from zoo.api import compile as compile
     from zoo.api import load as load
+    from zoo.api import resume as resume
     from zoo.api import show as show
     from zoo.api import train as train
     from zoo.errors import ZooError as ZooError
@@ -30,12 +31,13 @@ _HOMES = {
     "build": "zoo.api",
     "compile": "zoo.api",
     "load": "zoo.api",
+    "resume": "zoo.api",
     "show": "zoo.api",
     "train": "zoo.api",
     "list_models": "zoo.registry",
     "ZooError": "zoo.errors",
 }
-__all__ = ["ZooError", "build", "compile", "list_models", "load", "show", "train"]
+__all__ = ["ZooError", "build", "compile", "list_models", "load", "resume", "show", "train"]
 
 
 def __getattr__(name: str) -> Any:

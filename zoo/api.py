@@ -104,6 +104,8 @@ def train(
     model: dict[str, Any] | None = None,
     train: dict[str, Any] | Any = None,
     options: dict[str, Any] | None = None,
+    devices: str = "auto",
+    backend: str | None = None,
     quiet: bool = False,
 ) -> Run:
     """Train a model by its recipe.
@@ -116,6 +118,8 @@ def train(
         model: Overrides of the architecture's configuration.
         train: Overrides of `zoo.training.TrainConfig`.
         options: Options of the dataset (language, columns, ...).
+        devices: "auto", "one", "mirrored", "multiworker", "jax" or "tpu" (see `zoo.training.devices`).
+        backend: Keras backend, "tensorflow" or "jax"; `KERAS_BACKEND`, or what fits the machine, when not given.
         quiet: No progress on standard error.
 
     Returns:
@@ -126,17 +130,47 @@ def train(
         ConfigError: If an override does not exist or has a bad value.
         DataError: If the data cannot be used.
         TrainingError: If the loss is not a number; the last good checkpoint stays in the run folder.
+        PreemptedError: On SIGTERM, after writing a checkpoint; `zoo.resume` goes on from it.
     """
     architecture(name)
     reference = None if data is None else str(data)
-    import_keras("Training")
+    import_keras("Training", backend)
     require("grain", extra="tf", purpose="Training")
     from zoo.training.loop import run_plan
     from zoo.training.plan import make_plan
 
     recipe = find_recipe(name, reference)
     plan = make_plan(name, recipe, reference, quick=quick, model=model, train=train, options=options)
-    return run_plan(plan, out=None if out is None else Path(out), quiet=quiet)
+    return run_plan(plan, devices=devices, out=None if out is None else Path(out), quiet=quiet)
+
+
+def resume(run_folder: str | Path, *, devices: str = "auto", backend: str | None = None, quiet: bool = False) -> Run:
+    """Go on with a training that was interrupted, exactly from its last checkpoint; a finished run is returned.
+
+    Everything but the devices comes from the run folder. On the same kind and number of devices the losses are those
+    of a training that was never interrupted.
+
+    Args:
+        run_folder: Folder of the interrupted run.
+        devices: As in `train`.
+        backend: As in `train`.
+        quiet: No progress on standard error.
+
+    Returns:
+        The run, with the best weights.
+
+    Raises:
+        ModelFileError: If it is not a run folder, or none of its checkpoints can be read.
+        TrainingError: As in `train`.
+    """
+    folder = Path(run_folder)
+    if not folder.is_dir():
+        raise ModelFileError(f"'{folder}' is not a run folder; name the folder that an interrupted training has left.")
+    import_keras("Training", backend)
+    require("grain", extra="tf", purpose="Training")
+    from zoo.training.loop import resume_run
+
+    return resume_run(folder, devices=devices, quiet=quiet)
 
 
 def load(reference: str | Path) -> Run:
@@ -164,4 +198,4 @@ def load(reference: str | Path) -> Run:
     return Run.untrained(str(reference))
 
 
-__all__ = ["build", "compile", "load", "show", "train"]
+__all__ = ["build", "compile", "load", "resume", "show", "train"]

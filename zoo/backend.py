@@ -10,22 +10,48 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
-from zoo.errors import MissingExtraError, is_installed, require
+from zoo.errors import ConfigError, MissingExtraError, is_installed, require
+
+BACKENDS = {"tensorflow": "tf", "jax": "jax"}
+"""Keras backends, and the extra that brings each."""
 
 
-def import_keras(purpose: str) -> ModuleType:
-    """Import Keras. Where only JAX is installed and no backend was chosen, JAX is the backend.
+def import_keras(purpose: str, backend: str | None = None) -> ModuleType:
+    """Import Keras, on the backend asked for, else on `KERAS_BACKEND`, else on the one that fits this machine.
 
     Args:
         purpose: What it is needed for, as the subject of the message ("Training").
+        backend: "tensorflow" or "jax".
 
     Raises:
         MissingExtraError: If Keras or its backend is not installed.
+        ConfigError: If the backend is unknown, or Keras runs on another one already.
     """
-    chosen = "keras" in sys.modules or "KERAS_BACKEND" in os.environ
-    if not chosen and is_installed("jax") and not is_installed("tensorflow"):
-        os.environ["KERAS_BACKEND"] = "jax"
-    return require("keras", extra="tf", purpose=purpose)
+    if backend is not None and backend not in BACKENDS:
+        raise ConfigError(f"backend is '{backend}'; it must be one of {', '.join(BACKENDS)}.")
+    if "keras" not in sys.modules:
+        if backend is not None:
+            os.environ["KERAS_BACKEND"] = backend
+        elif "KERAS_BACKEND" not in os.environ:
+            os.environ["KERAS_BACKEND"] = default_backend()[0]
+    chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if chosen in BACKENDS and not is_installed(chosen):
+        extra = BACKENDS[chosen]
+        raise MissingExtraError(f"{purpose} needs '{chosen}'; run: pip install 'attention-zoo[{extra}]'.")
+    keras = require("keras", extra="tf", purpose=purpose)
+    running = keras.backend.backend()
+    if backend is not None and running != backend:
+        raise ConfigError(
+            f"Keras runs on {running} in this process, not on {backend}; start anew with KERAS_BACKEND={backend}."
+        )
+    return keras
+
+
+def default_backend() -> tuple[str, str]:
+    """Return the backend for this machine where nobody has chosen one, and why."""
+    from zoo.training.devices import preferred_backend
+
+    return preferred_backend(os.environ, tensorflow=is_installed("tensorflow"), jax=is_installed("jax"))
 
 
 @contextlib.contextmanager
@@ -49,14 +75,24 @@ def hush_stderr() -> Iterator[None]:
             os.close(saved)
 
 
-def start_backend() -> None:
+def start_backend(backend: str | None = None) -> None:
     """Import Keras and touch its device, silently: TensorFlow logs a page at import and at its first operation.
+
+    Where several processes train together the device stays untouched: they must find each other first.
+
+    Args:
+        backend: As in `import_keras`.
 
     Raises:
         MissingExtraError: If Keras or its backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    purpose = "Training, evaluating and exporting"
     logging.getLogger("absl").setLevel(logging.ERROR)  # grain tells of a profiler that nobody asked for
-    if "keras" not in sys.modules:
-        with hush_stderr():
-            import_keras("Training, evaluating and exporting").ops.zeros(())
+    if "keras" in sys.modules:
+        import_keras(purpose, backend)
+        return
+    with hush_stderr():
+        keras = import_keras(purpose, backend)
+        if "TF_CONFIG" not in os.environ and "KERAS_DISTRIBUTION_NUM_PROCESSES" not in os.environ:
+            keras.ops.zeros(())

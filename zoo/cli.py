@@ -1,6 +1,7 @@
 """The command line: options come from the same dataclasses as the Python interface.
 
-Exit codes: 0 done, 1 the work failed, 2 bad usage. An error made on purpose is one line, never a traceback.
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 143 stopped by SIGTERM after writing a checkpoint. An error made on
+purpose is one line, never a traceback.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import re
 import sys
 from typing import Any, NoReturn
 
-from zoo.errors import ConfigError, UnknownNameError, ZooError, unknown_name
+from zoo.errors import ConfigError, PreemptedError, UnknownNameError, ZooError, unknown_name
 
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -32,6 +34,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except (UnknownNameError, ConfigError) as error:
         _complain(error)
         sys.exit(2)
+    except PreemptedError as error:
+        print(f"zoo: {error}", file=sys.stderr)
+        sys.exit(_TERMINATED)
     except ZooError as error:
         _complain(error)
         sys.exit(1)
@@ -39,7 +44,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        print("zoo: interrupted; checkpoints written so far are kept.", file=sys.stderr)
+        print("zoo: interrupted; a training goes on from its checkpoint: zoo train --resume RUN.", file=sys.stderr)
         sys.exit(_INTERRUPTED)
 
 
@@ -49,6 +54,7 @@ def _complain(error: ZooError) -> None:
 
 def _dispatch(arguments: list[str]) -> int:
     from zoo.commands import COMMANDS, train_command
+    from zoo.commands_data import data_command
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_overview(COMMANDS))
@@ -61,7 +67,8 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    command = train_command(rest) if name == "train" else COMMANDS[name]
+    own_options = {"train": train_command, "data": data_command}
+    command = own_options[name](rest) if name in own_options else COMMANDS[name]
     return int(_parse(command, rest, f"zoo {name}").run() or 0)
 
 

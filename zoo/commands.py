@@ -14,6 +14,9 @@ from tyro.conf import Positional, arg
 
 from zoo import display
 from zoo.backend import hush_stderr, start_backend
+from zoo.commands_compare import Compare
+from zoo.commands_data import Data
+from zoo.commands_doctor import Doctor
 from zoo.config import BaseConfig
 from zoo.errors import ConfigError, ModelFileError, ZooError
 from zoo.training.config import TrainConfig
@@ -67,14 +70,20 @@ class Show:
 class Train:
     """Train a model by its recipe; 'zoo train NAME --help' lists every option of the model."""
 
-    name: Positional[str]
-    """Registered name of the model."""
+    name: Positional[str] = ""
+    """Registered name of the model; not given with --resume."""
     data: str | None = None
     """Name of a dataset, tfds:NAME, or a path; the recipe's when not given."""
     quick: bool = False
     """Shrink the recipe to about a minute."""
     out: Path | None = None
     """Run folder, new or empty; runs/<name>-<data>-NNN when not given."""
+    resume: Path | None = None
+    """Run folder of an interrupted training: go on from its last checkpoint, with its own configuration."""
+    devices: Literal["auto", "one", "mirrored", "multiworker", "jax", "tpu"] = "auto"
+    """Where to train; auto looks at what is there ('zoo doctor' tells what it would choose)."""
+    backend: Literal["tensorflow", "jax"] | None = None
+    """Keras backend; KERAS_BACKEND, or what fits the machine, when not given."""
     quiet: bool = False
     """Show no progress."""
     json: bool = False
@@ -82,10 +91,18 @@ class Train:
 
     def run(self) -> None:
         """Train, and say where the run is."""
-        from zoo.api import train
+        from zoo.api import resume, train
         from zoo.registry import architecture
         from zoo.tasks import get_task
 
+        if self.resume is not None:
+            if self.name or self.data or self.out or self.quick:
+                raise ConfigError("--resume takes model, data and folder from the run; leave the others out.")
+            start_backend(self.backend)
+            self._say_where(resume(self.resume, devices=self.devices, backend=self.backend, quiet=self.quiet))
+            return
+        if not self.name:
+            raise ConfigError("zoo train needs the name of a model, or --resume RUN; see 'zoo list'.")
         groups: dict[str, dict[str, Any]] = {}
         for name in ("model", "train", "options"):
             chosen: BaseConfig | None = getattr(self, name, None)
@@ -97,8 +114,20 @@ class Train:
             for key in get_task(cls.task).data_options(cls.Config.from_dict(groups["model"])):
                 if groups["options"].get(key) == defaults.get(key):
                     groups["options"].pop(key, None)
-        start_backend()
-        run = train(self.name, self.data, quick=self.quick, out=self.out, quiet=self.quiet, **groups)
+        start_backend(self.backend)
+        run = train(
+            self.name,
+            self.data,
+            quick=self.quick,
+            out=self.out,
+            devices=self.devices,
+            backend=self.backend,
+            quiet=self.quiet,
+            **groups,
+        )
+        self._say_where(run)
+
+    def _say_where(self, run: Any) -> None:
         last = f"Next: zoo evaluate {run.folder}; zoo export {run.folder} -o model.tflite"
         display.record({"run": str(run.folder)}, as_json=self.json, note=last)
 
@@ -393,20 +422,6 @@ class Client:
 
 
 @dataclass(frozen=True)
-class Doctor:
-    """Show versions, devices, and what is missing to train, export or run on the edge."""
-
-    json: bool = False
-    """Print JSON."""
-
-    def run(self) -> None:
-        """Print the findings."""
-        from zoo.doctor import examine
-
-        display.record(examine(), as_json=self.json)
-
-
-@dataclass(frozen=True)
 class Demo:
     """Train a captioner on emoji, export it, and caption new pictures without TensorFlow."""
 
@@ -425,8 +440,10 @@ COMMANDS: dict[str, type[Any]] = {
     for cls in (
         List,
         Show,
+        Data,
         Train,
         Evaluate,
+        Compare,
         Predict,
         Export,
         Verify,

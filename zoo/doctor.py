@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
-from zoo.backend import start_backend
-from zoo.errors import is_installed
+from zoo.backend import BACKENDS, default_backend, start_backend
+from zoo.errors import ZooError, is_installed
 
 _NEEDS = {
     "train": {"keras": "tf", "grain": "tf", "tokenizers": "tf", "tensorboard": "tf", "safetensors": "tf"},
@@ -23,7 +23,7 @@ _VERSIONS = ("attention-zoo", "numpy", "keras", "tensorflow", "jax", "grain", "a
 
 
 def examine() -> dict[str, Any]:
-    """Return versions, devices of the active backend, and for every activity whether it can run here."""
+    """Return versions, the backend with its devices and what `auto` would choose, and what can run here."""
     found = versions(_VERSIONS)
     abilities = {}
     for activity, needs in _NEEDS.items():
@@ -49,12 +49,25 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _backend() -> dict[str, Any]:
-    """Return the active Keras backend and its devices."""
+    """Return the active Keras backend and why it is this one, its devices, and where training would run."""
     if not is_installed("keras"):
         return {"name": "none: Keras is not installed"}
-    if not any(map(is_installed, ("tensorflow", "jax"))):
+    if not any(map(is_installed, BACKENDS)):
         return {"name": "none: install the extra tf or jax"}
+    told = os.environ.get("KERAS_BACKEND")
+    why = f"KERAS_BACKEND is {told}" if told else default_backend()[1]
     start_backend()
     import keras
 
-    return {"name": keras.backend.backend(), "devices": [str(name) for name in keras.distribution.list_devices()]}
+    from zoo.training.devices import choose
+
+    try:
+        auto = str(choose())
+    except ZooError as error:
+        auto = f"nothing: {error}"
+    return {
+        "name": keras.backend.backend(),
+        "why": why,
+        "devices": [str(name) for name in keras.distribution.list_devices()],
+        "training would run on": auto,
+    }

@@ -66,6 +66,10 @@ class TrainingError(ZooError):
     """Training that cannot go on, for example because the loss is not a number."""
 
 
+class PreemptedError(TrainingError):
+    """Training was asked to stop by SIGTERM, and has written a checkpoint."""
+
+
 class MissingExtraError(ZooError):
     """An optional dependency is not installed."""
 

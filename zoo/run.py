@@ -275,9 +275,8 @@ class Run:
 
 
 def weights_path(folder: Path) -> Path:
-    """Return the path of a run's weights: the finished ones, else the best checkpoint, else the last."""
-    checkpoints = folder / "checkpoints"
-    for path in (folder / "model.safetensors", checkpoints / "best.safetensors", checkpoints / "last.safetensors"):
+    """Return the path of a run's weights: the finished ones, else those of the best epoch so far."""
+    for path in (folder / "model.safetensors", folder / "checkpoints" / "best.safetensors"):
         if path.exists():
             return path
     raise ModelFileError(f"The run '{folder}' has no weights: training stopped before its first epoch ended.")

@@ -17,10 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKENDS = {"tensorflow", "jax", "jaxlib", "torch"}
 HEAVY = {"keras", "keras_hub", "tensorflow_datasets", *BACKENDS}
 
-# Where TensorFlow is the point: SavedModel and TFLite conversion.
-TENSORFLOW_FILES = {"export/_convert_worker.py"}
+# Where TensorFlow is the point: SavedModel and TFLite conversion, tf.distribute, its devices, memory and profiler.
+TENSORFLOW_FILES = {
+    "export/_convert_worker.py",
+    "zoo/training/devices.py",
+    "zoo/training/engine_tensorflow.py",
+    "zoo/training/memory.py",
+    "zoo/training/profiler.py",
+}
 # Where JAX is the point.
-JAX_FILES: set[str] = set()
+JAX_FILES = {
+    "zoo/training/devices.py",
+    "zoo/training/engine_jax.py",
+    "zoo/training/memory.py",
+    "zoo/training/profiler.py",
+    "zoo/training/tpu_compile.py",
+    "zoo/training/tpu_lint.py",
+}
 # Importable, names and all, where Keras is not installed: folders whose every module keeps this, and single modules.
 LIGHT_FOLDERS = ("zoo/models/", "zoo/recipes/", "zoo/preprocess/", "zoo/metrics/", "datasets/")
 LIGHT_MODULES = (
@@ -29,6 +42,10 @@ LIGHT_MODULES = (
     "zoo/api.py",
     "zoo/cli.py",
     "zoo/commands.py",
+    "zoo/commands_compare.py",
+    "zoo/commands_data.py",
+    "zoo/commands_doctor.py",
+    "zoo/compare.py",
     "zoo/config.py",
     "zoo/display.py",
     "zoo/doctor.py",
@@ -42,8 +59,14 @@ LIGHT_MODULES = (
     "zoo/tasks/forecasting.py",
     "zoo/tasks/text_classification.py",
     "zoo/training/__init__.py",
+    "zoo/training/best.py",
     "zoo/training/config.py",
+    "zoo/training/devices.py",
+    "zoo/training/interrupts.py",
+    "zoo/training/pipeline.py",
     "zoo/training/plan.py",
+    "zoo/training/state.py",
+    "zoo/training/workarounds.py",
     "export/__init__.py",
     "export/bundle.py",
     "export/client.py",

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from zoo.errors import ModelFileError, TrainingError
-from zoo.training.checkpoints import Checkpoints, StopOnNaN
+from zoo.errors import ConfigError, ModelFileError, TrainingError, ZooError
+from zoo.training.best import BestEpoch
 from zoo.training.config import TrainConfig
+from zoo.training.interrupts import Signals, Watchdog
 from zoo.training.optimizer import make_optimizer
 from zoo.training.pipeline import evaluation_batches, training_batches
+from zoo.training.state import StateFiles, read_state_file
 from zoo.training.tensorboard import EventWriter
 from zoo.weights import load_weights, save_weights
 
@@ -32,9 +43,10 @@ class Numbers:
         return {"x": noise}, np.asarray(indices), None
 
 
-def _epochs(seed: int, count: int = 10, batch: int = 3, epochs: int = 2) -> list[tuple[list[int], float]]:
-    dataset = training_batches(Numbers(count), batch_size=batch, epochs=epochs, seed=seed)
-    return [(list(map(int, targets)), float(inputs["x"].sum())) for inputs, targets in dataset]
+def _epochs(seed: int, count: int = 10, batch: int = 3, epochs: int = 2, **parts: int) -> list[tuple[list[int], float]]:
+    dataset = training_batches(Numbers(count), batch_size=batch, seed=seed, **parts)
+    batches = itertools.islice(dataset, epochs * (count // batch))
+    return [(list(map(int, targets)), float(inputs["x"].sum())) for inputs, targets, _ in batches]
 
 
 def test_training_batches_shuffle_by_seed() -> None:
@@ -48,10 +60,38 @@ def test_training_batches_shuffle_by_seed() -> None:
     assert len({noise for _, noise in first}) == 6
 
 
+def test_processes_gather_their_own_rows_of_one_stream() -> None:
+    whole = _epochs(1, count=12, batch=4)
+    parts = [_epochs(1, count=12, batch=4, process_index=index, process_count=2) for index in (0, 1)]
+    for (indices, _), (left, noise), (right, other) in zip(whole, *parts, strict=True):
+        assert left + right == indices
+        assert noise != other
+
+
+@settings(deadline=None, max_examples=15)
+@given(steps=st.integers(0, 12), seed=st.integers(0, 100))
+def test_the_position_in_the_data_is_exact(steps: int, seed: int) -> None:
+    def begin() -> Any:
+        return iter(training_batches(Numbers(10), batch_size=3, seed=seed))
+
+    batches, again = begin(), begin()
+    for _ in range(steps):
+        next(batches)
+    again.set_state(json.loads(json.dumps(batches.get_state())))
+    for _ in range(4):
+        (inputs, targets, _), (same, same_targets, _) = next(batches), next(again)
+        np.testing.assert_array_equal(targets, same_targets)
+        np.testing.assert_array_equal(inputs["x"], same["x"])
+
+
 def test_evaluation_batches_are_in_order_and_complete() -> None:
     batches = list(evaluation_batches(Numbers(7), batch_size=3))
-    assert [list(targets) for _, targets in batches] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert all((inputs["x"] == 0).all() for inputs, _ in batches)
+    assert [list(targets) for _, targets, _ in batches] == [[0, 1, 2], [3, 4, 5], [6, 6, 6]]
+    assert [list(weights) for *_, weights in batches] == [[1, 1, 1], [1, 1, 1], [1, 0, 0]]
+    assert all((inputs["x"] == 0).all() for inputs, *_ in batches)
+    parts = [list(evaluation_batches(Numbers(7), batch_size=4, process_index=i, process_count=2)) for i in (0, 1)]
+    assert [[list(targets) for _, targets, _ in part] for part in parts] == [[[0, 1], [4, 5]], [[2, 3], [6, 6]]]
+    assert [list(weights) for *_, weights in parts[1]] == [[1, 1], [1, 0]]
 
 
 def test_schedule_rises_and_falls_to_zero() -> None:
@@ -71,41 +111,96 @@ def test_weight_decay_leaves_biases_alone() -> None:
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.weights[1]), bias)
 
 
+def test_configurations_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"micro_batches is 3; it must be a divisor of batch_size \(32\)"):
+        TrainConfig(micro_batches=3)
+    with pytest.raises(ConfigError, match="profile_steps"):
+        TrainConfig(profile_steps=(5, 5))
+
+
 def _model() -> keras.Model:
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.1), "mse")
     return model
 
 
-def test_best_weights_are_restored(tmp_path: Path) -> None:
-    model = _model()
-    checkpoints = Checkpoints(tmp_path, monitor="val_loss", mode="min", patience=2)
-    checkpoints.set_model(model)
-    for epoch, loss in enumerate((3.0, 1.0, 2.0, 4.0)):
-        model.set_weights([np.full((1, 1), float(epoch)), np.zeros(1)])
-        checkpoints.on_epoch_end(epoch, {"val_loss": loss})
-    assert model.stop_training
-    checkpoints.restore(model)
-    assert float(keras.ops.convert_to_numpy(model.weights[0])[0, 0]) == 1.0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
+def test_the_best_epoch_and_when_to_stop() -> None:
+    best = BestEpoch(monitor="val_loss", mode="min", patience=2)
+    better = [best.update(epoch, {"val_loss": loss}) for epoch, loss in enumerate((3.0, 1.0, math.nan))]
+    assert better == [True, True, False] and not best.should_stop
+    again = BestEpoch(monitor="val_loss", mode="min", patience=2)
+    again.restore(best.state())
+    assert not again.update(3, {"val_loss": 1.0})
+    assert again.should_stop and again.best_epoch == 1
+    highest = BestEpoch(monitor="accuracy", mode="max", patience=0)
+    assert [highest.update(epoch, {"accuracy": value}) for epoch, value in enumerate((0.1, 0.3, 0.2))] == [
+        True,
+        True,
+        False,
+    ]
+    assert not highest.should_stop
 
 
-def test_unknown_monitor_names_the_known(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, monitor="val_los", mode="min", patience=0)
-    checkpoints.set_model(_model())
+def test_unknown_monitor_names_the_known() -> None:
+    best = BestEpoch(monitor="val_los", mode="min", patience=0)
     with pytest.raises(TrainingError, match="'val_los'; monitor one of loss, val_loss"):
-        checkpoints.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+        best.update(0, {"loss": 1.0, "val_loss": 1.0})
 
 
-def test_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    model = _model()
-    x = np.ones((8, 1), np.float32)
-    checkpoints = Checkpoints(tmp_path, monitor="loss", mode="min", patience=0)
-    model.fit(x, x, epochs=1, verbose=0, callbacks=[StopOnNaN(), checkpoints])
-    good = checkpoints.last_path.read_bytes()
-    with pytest.raises(TrainingError, match="The loss is nan in epoch 1"):
-        model.fit(x, x * np.nan, epochs=1, verbose=0, callbacks=[StopOnNaN(), checkpoints])
-    assert checkpoints.last_path.read_bytes() == good
+def test_state_files_keep_the_last_two(tmp_path: Path) -> None:
+    files = StateFiles(tmp_path)
+    assert files.read_newest(print) is None
+    arrays = {"a": np.float32(2.5), "b": np.arange(6, dtype=np.uint32).reshape(2, 3), "empty": np.zeros((0, 4))}
+    for step in (3, 20, 100):
+        files.write(step, {**arrays, "a": np.float32(step)}, {"epoch": step // 10})
+    assert [path.name for path in files.paths()] == ["state-0000000100.safetensors", "state-0000000020.safetensors"]
+    read, info = files.read_newest(print) or ({}, {})
+    assert info["step"] == 100 and info["epoch"] == 10
+    assert read["a"].shape == () and float(read["a"]) == 100
+    np.testing.assert_array_equal(read["b"], arrays["b"])
+    assert read["empty"].shape == (0, 4)
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_any_flipped_bit_of_a_checkpoint_is_seen(place: int, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = StateFiles(Path(folder)).write(1, {"a": np.arange(50.0), "b": np.ones(3, np.float32)}, {"epoch": 0})
+        content = bytearray(path.read_bytes())
+        content[place % len(content)] ^= 1 << bit
+        path.write_bytes(content)
+        with pytest.raises(ModelFileError, match="checkpoint"):
+            read_state_file(path)
+
+
+def test_a_failed_write_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    files = StateFiles(tmp_path)
+    first = files.write(1, {"a": np.ones(3)}, {})
+    (tmp_path / "state-0000000002.safetensors").mkdir()
+    with pytest.raises(ZooError, match="Cannot write"):
+        files.write(2, {"a": np.ones(3)}, {})
+    assert read_state_file(first)[1]["step"] == 1
+
+
+def test_the_watchdog_ends_what_does_not_move(capfd: pytest.CaptureFixture[str]) -> None:
+    ended: list[int] = []
+    with Watchdog(0.2, "Process 1 of 2 has waited", ended.append) as watchdog:
+        for _ in range(8):
+            time.sleep(0.05)
+            watchdog.moved()
+        assert not ended
+        time.sleep(0.6)
+    assert ended == [1]
+    assert capfd.readouterr().err == "zoo: error: Process 1 of 2 has waited\n"
+
+
+def test_signals_are_remembered_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals() as signals:
+        assert signals.received is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.received == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:

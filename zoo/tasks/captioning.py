@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.datasets import Dataset, Source
+from zoo.datasets import Dataset, Source, sample_indices
 from zoo.errors import ConfigError
 from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
 from zoo.preprocess.image import decode_image, load_image
 from zoo.tasks._base import Requests, Serving, Task, spread
-from zoo.tasks._caption_examples import CaptionExamples
+from zoo.tasks._caption_examples import SAMPLED, CaptionExamples, TrainingCaptions
 
 if TYPE_CHECKING:
     import keras
@@ -63,10 +63,12 @@ class CaptioningTask(Task):
         return {}
 
     def preprocessor(self, config: Any, dataset: Dataset) -> CaptionPreprocessor:
-        """Make the vocabulary from the captions of the training split."""
-        source = dataset.split("train")
+        """Make the vocabulary from the captions of the training split, read one record at a time.
+
+        Of over 50,000 pictures the captions of so many are read, spread evenly and always the same ones.
+        """
         return CaptionPreprocessor.fit(
-            (caption for i in range(len(source)) for caption in source[i]["captions"]),
+            TrainingCaptions(dataset.split("train")),
             image_size=(config.image_size, config.image_size),
             vocab_size=config.vocab_size,
             max_length=config.max_length,
@@ -201,25 +203,31 @@ class CaptioningTask(Task):
     def baselines(
         self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
     ) -> dict[str, dict[str, Any]]:
-        """Measure the caption of the nearest training picture, and for pictures with skin tones their recolouring."""
+        """Measure the caption of the nearest training picture, and for pictures with skin tones their recolouring.
+
+        Of over 50,000 training pictures so many are looked at, spread evenly.
+        """
         from zoo.metrics.baselines_captions import nearest_image, recolour_nearest_paste
 
         def picture(value: Any) -> np.ndarray:
             return load_image(load_image(value, preprocessor.image_size), _BASELINE_SIZE)
 
         source = dataset.split("train")
-        records = [source[i] for i in range(len(source))]
-        known = np.stack([picture(record["image"]) for record in records])
+        known, records = [], []
+        for i in sample_indices(len(source), SAMPLED).tolist():
+            record = source[i]
+            known.append(picture(record["image"]))
+            records.append({name: value for name, value in record.items() if name != "image"})
         captions = [record["captions"] for record in records]
         asked = np.stack([picture(image) for image in requests.inputs["image"]])
         nearest = {
             pixels: _metrics(texts, requests.truth, preprocessor.language)
-            for pixels, texts in nearest_image(known, captions, asked).items()
+            for pixels, texts in nearest_image(np.stack(known), captions, asked).items()
         }
         best = max(nearest, key=lambda pixels: nearest[pixels]["cider"])
         result = {"nearest_image": {**nearest[best], "pixels": best}}
         if any(record.get("tone") for record in records):
-            texts = recolour_nearest_paste(known, captions, asked, preprocessor.language)
+            texts = recolour_nearest_paste(np.stack(known), captions, asked, preprocessor.language)
             result["recolour_nearest_paste"] = _metrics(texts, requests.truth, preprocessor.language)
         return result
 

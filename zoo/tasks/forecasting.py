@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
+from zoo.datasets import sample_indices
 from zoo.errors import DataError
 from zoo.metrics.baselines_forecast import calibrate_standard_quantiles, drift, ewma_quantiles, persistence
 from zoo.metrics.forecasts import forecast_metrics
 from zoo.preprocess import RawInput
-from zoo.preprocess.series import SeriesPreprocessor, SeriesWindows, volatility
-from zoo.tasks._base import Arrays, Requests, Serving, Task, spread
+from zoo.preprocess.series import SeriesPreprocessor, volatility
+from zoo.tasks._base import Requests, Serving, Task, spread
+from zoo.tasks._series_examples import SeriesExamples, WindowIndex
 
 if TYPE_CHECKING:
     import keras
@@ -30,60 +32,8 @@ if TYPE_CHECKING:
 
 _HUBER = 3.0  # errors of the mean beyond so many units count linearly
 _SHRINK = 0.08  # an expected change must be worth more than so many units
+_CALIBRATED = 100_000  # most windows that a baseline is calibrated on
 _FUTURE, _UNIT, _LAST, _LEVELS = 0, 1, 2, 3  # positions on the last axis of the targets
-
-
-class SeriesExamples:
-    """Training examples of all windows of all series.
-
-    Targets carry what a loss without unit needs: `mean` float32 (B, H, 3) holds the future, its unit (the window's
-    volatility times the square root of the step, in raw units) and the last known value; `quantiles` float32
-    (B, H, 3 + Q) the levels too.
-
-    Args:
-        source: Records.
-        preprocessor: Says how to cut.
-
-    Raises:
-        DataError: If no series is long enough for one window.
-    """
-
-    def __init__(self, source: Source, preprocessor: SeriesPreprocessor) -> None:
-        self._cuts = _cut(source, preprocessor)
-        self._preprocessor = preprocessor
-        self._starts = np.cumsum([0, *(len(cut) for cut in self._cuts)])
-        if not self._starts[-1]:
-            rows = preprocessor.window + preprocessor.horizon
-            raise DataError(f"No series has the {rows} rows that one window and its horizon need; give more rows.")
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return int(self._starts[-1])
-
-    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, None]:
-        """See `zoo.tasks.Examples`; there is no augmentation."""
-        pre = self._preprocessor
-        window = np.empty((len(indices), pre.window, len(pre.columns)), np.float32)
-        future = np.empty((len(indices), pre.horizon), np.float32)
-        owner = np.searchsorted(self._starts, indices, side="right") - 1
-        for series in np.unique(owner):
-            rows = np.flatnonzero(owner == series)
-            positions = np.asarray(indices)[rows] - self._starts[series]
-            window[rows] = self._cuts[series].inputs(positions)
-            future[rows] = self._cuts[series].futures(positions)
-        return {"window": window}, _targets(window, future, pre), None
-
-
-def _targets(window: np.ndarray, future: np.ndarray, preprocessor: SeriesPreprocessor) -> dict[str, np.ndarray]:
-    known = window[:, :, preprocessor.target_index]
-    scale = volatility(known, log_prices=preprocessor.log_prices, floor=preprocessor.scale_floor)
-    if preprocessor.log_prices:
-        scale = scale * known[:, -1]
-    unit = scale[:, None] * np.sqrt(np.arange(1, preprocessor.horizon + 1))
-    last = np.broadcast_to(known[:, -1:], future.shape)
-    mean = np.stack([future, unit, last], axis=-1).astype(np.float32)
-    levels = np.broadcast_to(np.asarray(preprocessor.levels, np.float32), (*future.shape, len(preprocessor.levels)))
-    return {"mean": mean, "quantiles": np.concatenate([mean, levels], axis=-1)}
 
 
 def mean_loss(truth: Any, mean: Any) -> Any:
@@ -174,10 +124,14 @@ class ForecastingTask(Task):
 
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """See `Task`; the loss is the sum of `mean_loss` and `quantile_loss`. There are no labels to smooth."""
+        from zoo.tasks._weighted_loss import WeightedLoss
+
         return {
-            "loss": {"mean": mean_loss, "quantiles": quantile_loss},
-            "metrics": {"quantiles": [coverage]},
-            "weighted_metrics": None,
+            "loss": {
+                "mean": WeightedLoss(mean_loss, "mean_loss"),
+                "quantiles": WeightedLoss(quantile_loss, "quantile_loss"),
+            },
+            "weighted_metrics": {"quantiles": [coverage]},
         }
 
     def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
@@ -208,15 +162,12 @@ class ForecastingTask(Task):
 
     def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
         """See `Task`; truth has `future` (N, H), `times` (N,), `dates` (N, W + H) and `series` (N names)."""
-        records = [source[index] for index in range(len(source))]
-        cuts = _cut(records, preprocessor)
-        chosen = spread(sum(len(cut) for cut in cuts), limit or None)
+        windows = WindowIndex(source, preprocessor)
+        chosen = spread(len(windows), limit or None) if len(windows) else np.zeros(0, np.int64)
         parts: dict[str, list[np.ndarray]] = {name: [] for name in ("window", "future", "times", "dates", "series")}
-        ends: list[tuple[Any, int]] = []
-        start = 0
-        for record, cut in zip(records, cuts, strict=True):
-            positions = chosen[(chosen >= start) & (chosen < start + len(cut))] - start
-            start += len(cut)
+        ends: list[tuple[int, int]] = []
+        for series, cut, _, positions in windows.groups(chosen):
+            record = source[series]
             rows = cut.ends[positions][:, None] + np.arange(1 - cut.window, cut.horizon + 1)
             dates = np.asarray(record["dates"], "datetime64[s]")
             parts["window"].append(cut.inputs(positions))
@@ -224,11 +175,14 @@ class ForecastingTask(Task):
             parts["times"].append(dates[cut.ends[positions]])
             parts["dates"].append(dates[rows])
             parts["series"].append(np.full(len(positions), record["id"], dtype=object))
-            ends += [(record, int(end)) for end in cut.ends[positions]]
+            ends += [(series, int(end)) for end in cut.ends[positions]]
+        if not ends:
+            raise DataError("The split has no window: its series are shorter than the window and the horizon.")
         whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
         def raw(index: int) -> RawInput:
-            record, end = ends[index]
+            series, end = ends[index]
+            record = source[series]
             rows = slice(end + 1 - preprocessor.window, end + 1)
             return preprocessor.raw(*(np.asarray(record[name])[rows] for name in ("dates", "values", "split_factor")))
 
@@ -252,7 +206,8 @@ class ForecastingTask(Task):
         """See `Task`: persistence, drift, and bands of EWMA volatility with normal and with calibrated quantiles.
 
         `ewma` has the normal distribution's quantiles; `ewma_calibrated` those that the scaled moves of the training
-        split had (for positive prices only). The bands of persistence and drift have no width.
+        split had (for positive prices only; of over 100,000 windows so many, spread evenly). The bands of persistence
+        and drift have no width.
         """
         pre: SeriesPreprocessor = preprocessor
         known = requests.inputs["window"][:, :, pre.target_index].astype(np.float64)
@@ -261,11 +216,9 @@ class ForecastingTask(Task):
         forecasts = {name: (path, np.repeat(path[..., None], len(pre.levels), -1)) for name, path in paths.items()}
         if pre.log_prices:
             forecasts["ewma"] = flat, ewma_quantiles(known, pre.horizon, pre.levels)
-            cuts = [cut for cut in _cut(dataset.split("train"), pre) if len(cut)]
-            everything = [np.arange(len(cut)) for cut in cuts]
-            train = [cut.inputs(all_)[..., cut.target] for cut, all_ in zip(cuts, everything, strict=True)]
-            future = [cut.futures(all_) for cut, all_ in zip(cuts, everything, strict=True)]
-            standard = calibrate_standard_quantiles(np.concatenate(train), np.concatenate(future), pre.levels)
+            windows = WindowIndex(dataset.split("train"), pre)
+            train, future = windows.gather(sample_indices(len(windows), _CALIBRATED))
+            standard = calibrate_standard_quantiles(train[..., pre.target_index], future, pre.levels)
             bands = ewma_quantiles(known, pre.horizon, pre.levels, standard_quantiles=standard)
             forecasts["ewma_calibrated"] = flat, bands
         else:
@@ -336,21 +289,6 @@ class ForecastingTask(Task):
                 _draw(row, outputs, requests, preprocessor, path)
                 images.append(np.asarray(Image.open(path).convert("RGB")))
         return "\n".join(lines), images
-
-
-def _cut(source: Any, preprocessor: SeriesPreprocessor) -> list[SeriesWindows]:
-    """Cut all records, each checked to have the preprocessor's columns."""
-    cuts = []
-    for index in range(len(source)):
-        record = source[index]
-        if tuple(record["columns"]) != preprocessor.columns or record["target"] != preprocessor.target:
-            raise DataError(
-                f"Series '{record['id']}' has the columns {', '.join(record['columns'])} with the target "
-                f"'{record['target']}'; the model was trained on {', '.join(preprocessor.columns)} with "
-                f"'{preprocessor.target}'."
-            )
-        cuts.append(SeriesWindows(record, preprocessor.window, preprocessor.horizon))
-    return cuts
 
 
 def _score(

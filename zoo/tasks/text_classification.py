@@ -16,50 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.datasets import Dataset, Source
+from zoo.datasets import Dataset, Source, sample_indices
 from zoo.errors import ConfigError, DataError
 from zoo.preprocess import RawInput
 from zoo.preprocess.text import SPECIAL, TextPreprocessor
-from zoo.tasks._base import Arrays, Requests, Serving, Task, spread
+from zoo.tasks._base import Examples, Requests, Serving, Task, spread
+from zoo.tasks._text_examples import TextExamples, count_labels, label_numbers, text_examples
 
 if TYPE_CHECKING:
     import keras
 
 _SHOWN = 8
-
-
-class TextExamples:
-    """Token ids with one-hot classes.
-
-    In training, example i of class c has the weight `(N / (C * N_c)) ** balance`, scaled to a mean of 1: 0 leaves the
-    classes as frequent as they are, 1 makes them count the same.
-
-    Attributes:
-        tokens: int32 (N, L).
-        labels: int64 (N,).
-        targets: float32 (N, C), one-hot.
-        weights: float32 (N,), or None without balancing.
-    """
-
-    def __init__(self, tokens: np.ndarray, labels: np.ndarray, num_classes: int, balance: float = 0.0) -> None:
-        """Keep the arrays; make targets and weights."""
-        self.tokens = tokens
-        self.labels = labels
-        self.targets = np.eye(num_classes, dtype=np.float32)[labels]
-        self.weights: np.ndarray | None = None
-        if balance and len(labels):
-            counts = np.maximum(np.bincount(labels, minlength=num_classes), 1)
-            weights = ((len(labels) / num_classes / counts) ** balance)[labels]
-            self.weights = (weights / weights.mean()).astype(np.float32)
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.tokens)
-
-    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, np.ndarray | None]:
-        """Return ({"tokens": (B, L)}, targets (B, C), weights (B,) in training where classes are balanced)."""
-        weights = self.weights[indices] if self.weights is not None and rng is not None else None
-        return {"tokens": self.tokens[indices]}, self.targets[indices], weights
+_FITTED = 200_000  # most texts that a vocabulary, or a baseline, is learned from
 
 
 class TextClassificationTask(Task):
@@ -78,20 +46,22 @@ class TextClassificationTask(Task):
         return {}
 
     def preprocessor(self, config: Any, dataset: Dataset) -> TextPreprocessor:
-        """Learn the vocabulary from the texts of the training split.
+        """Learn the vocabulary from the texts of the training split, one held at a time.
+
+        Of over 200,000 texts so many are read, spread evenly and always the same ones.
 
         Raises:
             DataError: If the training split is empty or has a single class.
         """
-        records = _records(dataset.split("train"))
-        found = {record["label"] for record in records}
+        source = dataset.split("train")
+        found = set(count_labels(source))
         if len(found) < 2:
             raise DataError(
                 f"The training split of '{dataset.name}' has {len(found)} class(es); a classifier needs at least two."
             )
         names = tuple(getattr(dataset, "class_names", ())) or tuple(sorted(found))
         return TextPreprocessor.fit(
-            (record["text"] for record in records),
+            (source[int(i)]["text"] for i in sample_indices(len(source), _FITTED)),
             names,
             vocab_size=config.vocab_size,
             max_length=config.max_length,
@@ -118,27 +88,23 @@ class TextClassificationTask(Task):
             head=round(getattr(config, "head_fraction", 1.0) * config.max_length),
         )
 
-    def examples(self, source: Source, preprocessor: Any, config: Any) -> TextExamples:
-        """Encode the texts of a split once.
+    def examples(self, source: Source, preprocessor: Any, config: Any) -> Examples:
+        """Return `TextExamples`, the texts encoded once, or `StreamedTexts` where they are many.
 
         Raises:
             DataError: If a label is not among the classes of the training split.
         """
-        records = _records(source)
-        return TextExamples(
-            preprocessor.encode_all(record["text"] for record in records),
-            _labels(records, preprocessor),
-            len(preprocessor.class_names),
-            getattr(config, "balance", 0.0),
-        )
+        return text_examples(source, preprocessor, getattr(config, "balance", 0.0))
 
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """Return cross-entropy for one-hot targets, accuracy and macro-F1."""
         import keras
 
         return {
-            "loss": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
-            "metrics": [
+            "loss": keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=label_smoothing, reduction="mean_with_sample_weight"
+            ),
+            "weighted_metrics": [
                 keras.metrics.CategoricalAccuracy(name="accuracy"),
                 keras.metrics.F1Score(average="macro", name="macro_f1"),
             ],
@@ -181,7 +147,7 @@ class TextClassificationTask(Task):
         texts = [record["text"] for record in records]
         return Requests(
             {"tokens": preprocessor.encode_all(texts)},
-            (texts, _labels(records, preprocessor)),
+            (texts, label_numbers(records, preprocessor)),
             [str(record["id"]) for record in records],
             raw=lambda index: RawInput.of_text(texts[index]),
         )
@@ -193,11 +159,15 @@ class TextClassificationTask(Task):
     def baselines(
         self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
     ) -> dict[str, dict[str, Any]]:
-        """Return the majority class and TF-IDF with logistic regression, without and with balanced classes."""
+        """Return the majority class and TF-IDF with logistic regression, without and with balanced classes.
+
+        Of over 200,000 training texts so many are used, spread evenly.
+        """
         from zoo.metrics.baselines_text import majority_probabilities, tfidf_logistic
 
-        records = _records(dataset.split("train"))
-        train, labels = [record["text"] for record in records], _labels(records, preprocessor)
+        source = dataset.split("train")
+        records = [source[int(i)] for i in sample_indices(len(source), _FITTED)]
+        train, labels = [record["text"] for record in records], label_numbers(records, preprocessor)
         texts, truth = requests.truth
         names = preprocessor.class_names
         result = {"majority": _metrics(truth, majority_probabilities(labels, len(texts), len(names)), names)}
@@ -252,22 +222,6 @@ class TextClassificationTask(Task):
         return "\n".join(lines), []
 
 
-def _records(source: Source) -> list[dict[str, Any]]:
-    return [source[i] for i in range(len(source))]
-
-
-def _labels(records: Sequence[Mapping[str, Any]], preprocessor: TextPreprocessor) -> np.ndarray:
-    """Return the class numbers of records, int64 (N,)."""
-    number = {name: i for i, name in enumerate(preprocessor.class_names)}
-    for record in records:
-        if record["label"] not in number:
-            raise DataError(
-                f"Record {record['id']} has the label '{record['label']}', which the training split does not have; "
-                f"classes: {', '.join(preprocessor.class_names)}."
-            )
-    return np.array([number[record["label"]] for record in records], np.int64)
-
-
 def _metrics(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """Return `classification_metrics` and the bootstrap standard error of macro-F1."""
     from zoo.metrics.bootstrap import resamples
@@ -282,5 +236,7 @@ def _metrics(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]
 def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
+
+__all__ = ["TASK", "TextClassificationTask", "TextExamples"]
 
 TASK = TextClassificationTask()

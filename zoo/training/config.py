@@ -29,6 +29,8 @@ class TrainConfig(BaseConfig):
     """Decoupled weight decay."""
     beta_2: float = setting(0.98, low=0.0, high=1.0)
     """Decay of AdamW's second moment."""
+    micro_batches: int = setting(1, low=1, high=4096)
+    """Gradient accumulation: parts of a batch computed one after the other, for batches that do not fit the memory."""
     clip_norm: float = setting(1.0, low=0.0)
     """Largest global norm of the gradient; 0 means no clipping."""
     label_smoothing: float = setting(0.0, low=0.0, high=0.9)
@@ -47,3 +49,22 @@ class TrainConfig(BaseConfig):
     """Seed of weights, shuffling, dropout and augmentation."""
     samples: int = setting(3, low=0)
     """How often example answers are written to TensorBoard during training."""
+    log_every: int = setting(10, low=1)
+    """Steps between two values of a step in TensorBoard; reading them waits for the device."""
+    checkpoint_minutes: float = setting(5.0, low=0.0)
+    """Longest time without a checkpoint; there is always one at the end of an epoch."""
+    steps_per_call: int = setting(1, low=1, high=1000)
+    """TensorFlow: optimizer steps in one call of a graph, for fast accelerators; JAX runs ahead without it."""
+    stall_minutes: float = setting(10.0, low=0.0)
+    """Several processes: give up when a step takes longer than this, as when another process is gone; 0 means never."""
+    profile_steps: tuple[int, int] | None = setting(None, low=0)
+    """First step of a profiler trace, and the step after the last; none when not given."""
+    wandb: bool = setting(False)
+    """Whether to log to Weights & Biases too."""
+
+    def check(self) -> None:
+        """Check relations between fields."""
+        if self.batch_size % self.micro_batches:
+            raise self.fail("micro_batches", f"a divisor of batch_size ({self.batch_size})")
+        if self.profile_steps is not None and self.profile_steps[0] >= self.profile_steps[1]:
+            raise self.fail("profile_steps", "two numbers, the first smaller than the second")

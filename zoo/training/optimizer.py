@@ -15,7 +15,8 @@ _NO_DECAY = ("bias", "gamma", "beta", "position")
 def make_optimizer(config: TrainConfig, total_steps: int) -> keras.Optimizer:
     """Return the optimizer for a run of `total_steps` steps.
 
-    Under `mixed_float16` Keras wraps it in a loss-scaling optimizer by itself when the model is compiled.
+    It does not clip: the engine does, after gradients are added up over replicas (`zoo.training.workarounds`). Under
+    `mixed_float16` Keras wraps it in a loss-scaling optimizer by itself when the model is compiled.
     """
     import keras
 
@@ -30,7 +31,6 @@ def make_optimizer(config: TrainConfig, total_steps: int) -> keras.Optimizer:
         learning_rate=schedule,
         weight_decay=config.weight_decay,
         beta_2=config.beta_2,
-        global_clipnorm=config.clip_norm or None,
         use_ema=config.ema > 0,
         ema_momentum=config.ema or 0.99,
     )

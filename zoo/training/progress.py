@@ -17,15 +17,18 @@ class ProgressBar(keras.callbacks.Callback):
         epochs: Number of epochs.
         steps_per_epoch: Steps in one.
         console: Where to show it; standard error by default, so that `--json` output stays clean.
+        first_step: Steps that are done already.
     """
 
-    def __init__(self, epochs: int, steps_per_epoch: int, console: Console | None = None) -> None:
+    def __init__(
+        self, epochs: int, steps_per_epoch: int, console: Console | None = None, *, first_step: int = 0
+    ) -> None:
         super().__init__()
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
         self.console = console or Console(stderr=True)
         self.progress: Progress | None = None
         self.started = 0.0
-        self.step = 0
+        self.step = first_step
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the bar."""
@@ -40,7 +43,11 @@ class ProgressBar(keras.callbacks.Callback):
             )
             self.progress = Progress(*columns, console=self.console)
             self.progress.start()
-            self.bar = self.progress.add_task("epoch 1", total=self.epochs * self.steps_per_epoch)
+            self.bar = self.progress.add_task(
+                f"epoch {self.step // self.steps_per_epoch + 1}",
+                total=self.epochs * self.steps_per_epoch,
+                completed=self.step,
+            )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Advance the bar."""
@@ -50,10 +57,15 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Say how the epoch went."""
-        values = "  ".join(f"{key} {float(value):.4f}" for key, value in (logs or {}).items())
+        shown = {key: float(value) for key, value in (logs or {}).items() if key != "learning_rate"}
+        order = sorted(shown, key=lambda key: (key.startswith("val_"), not key.endswith("loss"), len(key)))
+        values = "  ".join(f"{key} {shown[key]:.4f}" for key in order)
         seconds = time.monotonic() - self.started
         self.console.print(
-            f"epoch {epoch + 1}/{self.epochs}  {values}  [{seconds:.0f} s]", highlight=False, markup=False
+            f"epoch {epoch + 1}/{self.epochs}  {values}  [{seconds:.0f} s]",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
         if self.progress is not None:
             self.progress.update(self.bar, description=f"epoch {min(epoch + 2, self.epochs)}", completed=self.step)
