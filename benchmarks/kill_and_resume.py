@@ -59,10 +59,8 @@ def check(name: str, kills: int, seed: int, folder: Path) -> bool:
     left, right = (load_file(each / "model.safetensors") for each in (whole, run))
     weights = max(float(np.abs(left[key].astype(np.float64) - right[key]).max()) for key in left)
     count = sum(len(values) for values in before.values())
-    print(
-        f"{name}: {total} steps, killed {len(killed)} times ({', '.join(killed)}); {count} values of epochs differ by at"
-    )
-    print(f"    most {losses:g}, {len(left)} weights by at most {weights:g}", flush=True)
+    print(f"{name}: {total} steps, killed {len(killed)} times ({', '.join(killed)})")
+    print(f"    {count} values of epochs differ by at most {losses:g}, {len(left)} weights by {weights:g}", flush=True)
     return losses == weights == 0
 
 

@@ -5,6 +5,9 @@
 
 The wheel is checked with the versions of constraints.txt. The extras are checked with the oldest versions setup.cfg
 allows (tests/extras/floor.txt), because the tests of the working tree already run with the newest.
+
+The extra `jax` is that of Colab's TPU runtimes, which have no TensorFlow: it is checked on their Python if `python3.13`
+is there. What it trains is exported by the check of `tf`, in an environment without JAX.
 """
 
 from __future__ import annotations
@@ -17,16 +20,21 @@ import shutil
 import subprocess
 import sys
 import time
-import venv
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "install"
 SMOKE = ROOT / "tests" / "extras"
-# The slowest first: two run at a time. `base` is the distribution without extras.
-EXTRAS = {"tf": "tf", "jax": "jax", "demo": "demo", "dev": "test,dev", "eval": "eval", "edge": "edge", "base": ""}
+# Two run at a time, and `tf` waits for what `jax` has trained. `base` is the distribution without extras.
+EXTRAS = {"jax": "jax", "tf": "tf", "demo": "demo", "dev": "test,dev", "eval": "eval", "edge": "edge", "base": ""}
+
+COLAB_PYTHON = "3.13"
+TRAINED = WORK / "trained-on-jax"
+ARGUMENTS: dict[str, list[str | Path]] = {"jax": [TRAINED], "tf": [TRAINED]}
+"""What a smoke test gets on its command line."""
 
 ISOLATED = """
 import importlib.util, pathlib, sys
@@ -35,6 +43,7 @@ assert pathlib.Path(zoo.__file__).is_relative_to(sys.prefix), zoo.__file__
 for name in ("datasets", "layers", "export"):
     assert importlib.util.find_spec(name) is None, f"top-level {name} is importable"
     assert importlib.util.find_spec(f"zoo.{name}") is not None, f"zoo.{name} is missing"
+print(sys.version.split()[0])
 """
 
 
@@ -100,70 +109,117 @@ def check_contents(wheel: Path) -> None:
         raise CheckError(f"{wheel.name} and the folders differ: {sorted(packed ^ expected)}")
 
 
-def make_environment(name: str, requirement: str, constraints: Path) -> Path:
+def find_python(version: str) -> Path | None:
+    """Return the interpreter that `python<version>` starts, or None if there is none."""
+    # Where pyenv owns that name, it starts a version only if one is selected.
+    env = {**os.environ, "PYENV_VERSION": version}
+    command = [f"python{version}", "-c", "import sys; print(sys.executable)"]
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def choose_python(name: str) -> Path:
+    """Return the interpreter that an extra is tested on: Colab's for `jax` if it is there, else the running one."""
+    if name != "jax":
+        return Path(sys.executable)
+    found = find_python(COLAB_PYTHON)
+    if found is None:
+        print(
+            f"There is no python{COLAB_PYTHON} (Colab's TPU runtime has it): extra jax is tested on Python "
+            f"{sys.version.split()[0]} instead.",
+            flush=True,
+        )
+    return found or Path(sys.executable)
+
+
+def make_environment(name: str, requirement: str, constraints: Path, python: Path) -> Path:
     """Create a fresh environment with one requirement in it and return its folder.
 
     It has no pip of its own, and nothing is compiled ahead: it lives for a minute.
     """
     env = WORK / name
     shutil.rmtree(env, ignore_errors=True)
-    venv.create(env, with_pip=False, symlinks=True)
+    run([python, "-m", "venv", "--without-pip", env], cwd=WORK, what=f"venv ({name})")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", env / "bin" / "python"]
     run([*pip, "install", "--quiet", "--no-compile", "-c", constraints, requirement], cwd=WORK, what=f"pip ({name})")
     return env
 
 
-def smoke(name: str, requirement: str, constraints: Path) -> tuple[float, float]:
+def smoke(
+    name: str, requirement: str, constraints: Path, *, wait: Callable[[], object] | None = None
+) -> tuple[str, float, float]:
     """Install `requirement` into a fresh environment and run its smoke test there.
 
     Args:
         name: Which `smoke_<name>.py` to run.
         requirement: What pip installs.
         constraints: The versions to use.
+        wait: Called before the smoke test starts.
 
     Returns:
-        The seconds the installation and the test took.
+        The version of Python, and the seconds the installation and the test took.
     """
     start = time.monotonic()
-    env = make_environment(name, requirement, constraints)
-    installed = time.monotonic()
+    env = make_environment(name, requirement, constraints, choose_python(name))
+    installed = time.monotonic() - start
     folder = WORK / f"{name}-cwd"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    if wait is not None:
+        wait()
+    start = time.monotonic()
     python = env / "bin" / "python"
     paths = {"PATH": f"{env / 'bin'}{os.pathsep}{os.environ['PATH']}", "KERAS_HOME": str(folder / "keras")}
-    run([python, "-P", "-c", ISOLATED], cwd=folder, what=f"Looking for zoo ({name})", extra_env=paths)
-    run([python, "-P", SMOKE / f"smoke_{name}.py"], cwd=folder, what=f"The smoke test of {name}", extra_env=paths)
-    end = time.monotonic()
+    isolated = run([python, "-P", "-c", ISOLATED], cwd=folder, what=f"Looking for zoo ({name})", extra_env=paths)
+    paths["PYTHONPATH"] = str(SMOKE)  # for small_data.py; -P leaves a script's own folder out
+    command = [python, "-P", SMOKE / f"smoke_{name}.py", *ARGUMENTS.get(name, [])]
+    run(command, cwd=folder, what=f"The smoke test of {name}", extra_env=paths)
+    tested = time.monotonic() - start
     shutil.rmtree(env)
     shutil.rmtree(folder)
-    return installed - start, end - installed
+    return isolated.split()[-1], installed, tested
 
 
 def floor_constraints() -> Path:
     """Write the oldest allowed versions over those of constraints.txt, so that nothing floats."""
-    pins: dict[str, str] = {}
+    pins: dict[str, list[str]] = {}
     for file in (ROOT / "constraints.txt", SMOKE / "floor.txt"):
+        here: dict[str, list[str]] = {}  # several lines of one package have different markers
         for line in file.read_text(encoding="utf-8").splitlines():
             if line and not line.startswith("#"):
-                pins[re.sub(r"[-_.]+", "-", line.split("==")[0]).lower()] = line
+                here.setdefault(re.sub(r"[-_.]+", "-", line.split("==")[0]).lower(), []).append(line)
+        pins.update(here)
     path = WORK / "floor.txt"
-    path.write_text("\n".join(pins.values()) + "\n", encoding="utf-8")
+    path.write_text("".join(f"{line}\n" for lines in pins.values() for line in lines), encoding="utf-8")
     return path
 
 
 def check_extras(names: list[str]) -> None:
     """Smoke-test extras from the wheel, two at a time, and print what each took."""
+    names = [name for name in EXTRAS if name in names or (name == "jax" and "tf" in names)]
     wheel = build_wheel()
     constraints = floor_constraints()
+    shutil.rmtree(TRAINED, ignore_errors=True)
+    TRAINED.mkdir()
+    running: dict[str, Future[None]] = {}
 
     def one(name: str) -> None:
         extras = EXTRAS[name]
-        install, test = smoke(name, f"{wheel}[{extras}]" if extras else str(wheel), constraints)
-        print(f"extra {name:5} installed in {install:4.0f} s, smoke test passed in {test:3.0f} s", flush=True)
+        requirement = f"{wheel}[{extras}]" if extras else str(wheel)
+        wait = running["jax"].result if name == "tf" else None
+        python, install, test = smoke(name, requirement, constraints, wait=wait)
+        print(
+            f"extra {name:5} on Python {python:7} installed in {install:4.0f} s, smoke test passed in {test:3.0f} s",
+            flush=True,
+        )
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for future in [pool.submit(one, name) for name in names]:
+        for name in names:  # `jax` comes first, so that what `tf` waits for is running
+            running[name] = pool.submit(one, name)
+        for future in running.values():
             future.result()
 
 

@@ -1,35 +1,70 @@
-"""The extra `tf`: trains for two steps, exports through the gate, and answers from the .tflite as Keras did."""
+"""The extra `tf`: what `smoke_jax.py` trained without TensorFlow is exported, and answers from the .tflite as on JAX.
+
+    python -P smoke_tf.py FOLDER        # the folder that smoke_jax.py has filled
+
+Then one model is trained here too, and answers from its .tflite as Keras does.
+"""
 
 from __future__ import annotations
 
-import csv
+import importlib.util
+import json
+import sys
 from pathlib import Path
 
+import keras
 import numpy as np
+from small_data import INPUTS, MAKERS, assert_same_answer
 
 import zoo
 from zoo.export.runtime import Edge
+from zoo.files import read_json, to_json
+from zoo.registry import architecture
 
 
-def write_prices(path: Path) -> Path:
-    """Write 400 days of made-up prices."""
-    random = np.random.default_rng(0)
-    close = 100 * np.exp(np.cumsum(random.normal(0, 0.01, 400)))
-    days = np.datetime64("2020-01-01") + np.arange(400)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["date", "close"])
-        writer.writerows(zip(days.astype(str), close.round(4), strict=True))
-    return path
+def check(name: str, folder: Path) -> None:
+    """Export a run that was trained on JAX, through the gate, and compare answers with those it gave there."""
+    run = zoo.load(folder / name)
+    versions = read_json(folder / name / "run.json")["versions"]
+    assert "jax" in versions and "tensorflow" not in versions, versions
+    file = Path(f"{name}.tflite")
+    report = run.export(file)
+    assert report["agreement"]["same"] == report["agreement"]["of"] > 0, report["agreement"]
+
+    edge = Edge(file)
+    stored = np.load(folder / f"{name}.npz")
+    arrays = {kind: {} for kind in ("input", "output")}  # type: dict[str, dict[str, np.ndarray]]
+    for key in stored.files:
+        kind, _, tensor = key.partition(".")
+        arrays[kind][tensor] = stored[key]
+    expected = arrays["output"]
+    answers = [
+        edge.run({key: array[i : i + 1] for key, array in arrays["input"].items()})
+        for i in range(len(next(iter(expected.values()))))
+    ]
+    actual = {key: np.stack([answer[key].reshape(expected[key].shape[1:]) for answer in answers]) for key in expected}
+    assert run.task.agreement(expected, actual).all(), name
+    for key, value in expected.items():
+        np.testing.assert_allclose(actual[key], value, rtol=1e-3, atol=1e-4, err_msg=f"{name}: {key}")
+
+    asked = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    answer = json.loads(to_json(edge.predict(asked["input"]).to_dict()))
+    assert_same_answer(asked["answer"], answer, tolerance=1e-3, where=name)
 
 
-prices = write_prices(Path("prices.csv"))
-small = {"window": 16, "horizon": 3, "d_model": 8, "num_heads": 2, "lags": 4}
+assert importlib.util.find_spec("jax") is None, "jax is installed by the extra tf"
+kept = Path(sys.argv[1])
+for registered in zoo.list_models():
+    check(registered, kept)
+assert keras.backend.backend() == "tensorflow"
+
+prices = MAKERS["forecasting"](Path.cwd())
+tiny = architecture("price_attn").tiny().to_dict()
 steps = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8}
-run = zoo.train("price_attn", data=prices, out="price", model=small, train=steps, options={"gap": 16}, quiet=True)
-result = run.evaluate()
+trained = zoo.train("price_attn", prices, out="price", model=tiny, train=steps, quiet=True)
+result = trained.evaluate()
 assert np.isfinite(result["metrics"][result["main_metric"]]), result
-run.export("price.tflite")
-there, here = Edge("price.tflite").predict(prices), run.predict(prices)
-np.testing.assert_allclose(there.mean, here.mean, rtol=1e-4)
-np.testing.assert_allclose(there.quantiles, here.quantiles, rtol=1e-4)
+trained.export("price.tflite")
+example = INPUTS["forecasting"](prices)
+there, here = (json.loads(to_json(one.predict(example).to_dict())) for one in (Edge("price.tflite"), trained))
+assert_same_answer(here, there, tolerance=1e-4)

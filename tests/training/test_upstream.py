@@ -76,9 +76,9 @@ print("equal")
 """,
 }
 SEEN = {
-    "steps_per_execution": "",
+    "steps_per_execution": "placeholder",
     "gradient_accumulation": "merge_call",
-    "multiworker_fit": "",
+    "multiworker_fit": "values.PerReplica'>) to a Tensor",
     "clipping": "clipped otherwise than on one device",
     "weighted_mean": "another mean than on one device",
 }
