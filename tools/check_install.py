@@ -29,7 +29,16 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".cache" / "install"
 SMOKE = ROOT / "tests" / "extras"
 # Two run at a time, and `tf` waits for what `jax` has trained. `base` is the distribution without extras.
-EXTRAS = {"jax": "jax", "tf": "tf", "demo": "demo", "dev": "test,dev", "eval": "eval", "edge": "edge", "base": ""}
+EXTRAS = {
+    "jax": "jax",
+    "tf": "tf",
+    "tpu": "tpu",
+    "demo": "demo",
+    "dev": "test,dev",
+    "eval": "eval",
+    "edge": "edge",
+    "base": "",
+}
 
 COLAB_PYTHON = "3.13"
 TRAINED = WORK / "trained-on-jax"

@@ -33,7 +33,7 @@ def check(name: str, folder: Path) -> None:
 
     edge = Edge(file)
     stored = np.load(folder / f"{name}.npz")
-    arrays = {kind: {} for kind in ("input", "output")}  # type: dict[str, dict[str, np.ndarray]]
+    arrays: dict[str, dict[str, np.ndarray]] = {"input": {}, "output": {}}
     for key in stored.files:
         kind, _, tensor = key.partition(".")
         arrays[kind][tensor] = stored[key]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 import shutil
@@ -181,17 +180,16 @@ def test_a_full_disk_keeps_the_checkpoint_before(tiny_data: Callable[[str], Path
 
 
 @pytest.mark.full
-def test_the_same_on_jax(tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_same_on_jax(tiny_data: Callable[[str], Path], tmp_path: Path, jax_environment: dict[str, str]) -> None:
     data = tiny_data("text_classification")
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
     whole, run = tmp_path / "whole", tmp_path / "run"
-    code, err = _finish(_start(_words("text_attn", data, whole), env=environment))
+    code, err = _finish(_start(_words("text_attn", data, whole), env=jax_environment))
     assert code == 0, err
-    process = _start(_words("text_attn", data, run), env=environment)
+    process = _start(_words("text_attn", data, run), env=jax_environment)
     _wait_for_step(process, run, 8)
     process.send_signal(signal.SIGKILL)
     _finish(process)
-    code, err = _finish(_start(["train", "--resume", str(run), "--backend", "jax"], env=environment))
+    code, err = _finish(_start(["train", "--resume", str(run), "--backend", "jax"], env=jax_environment))
     assert code == 0, err
     for key, values in _result(whole)["epochs"].items():
         np.testing.assert_allclose(_result(run)["epochs"][key], values, rtol=1e-6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,7 +21,7 @@ FLAGSHIPS = ("caption_attn", "price_attn", "text_attn")
 TRAIN = ["--train.epochs", "3", "--train.batch-size", "16", "--train.samples", "0", "--train.ema", "0.9"]
 
 
-def _environment(backend: str, index: int, ports: list[int]) -> dict[str, str]:
+def _environment(backend: str, index: int, ports: list[int], cache: dict[str, str]) -> dict[str, str]:
     addresses = [f"127.0.0.1:{port}" for port in ports]
     own = (
         {"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})}
@@ -33,10 +32,12 @@ def _environment(backend: str, index: int, ports: list[int]) -> dict[str, str]:
             "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
         }
     )
-    return {**os.environ, "KERAS_BACKEND": backend, **own}
+    return {**cache, "KERAS_BACKEND": backend, **own}
 
 
-def _start(words: list[str], backend: str, ports: list[int], logs: Path) -> list[subprocess.Popen[bytes]]:
+def _start(
+    words: list[str], backend: str, ports: list[int], logs: Path, environment: dict[str, str]
+) -> list[subprocess.Popen[bytes]]:
     """Start two processes that do the same; what they say goes to files, so that none waits for a reader."""
     logs.mkdir(parents=True, exist_ok=True)
     processes = []
@@ -44,7 +45,9 @@ def _start(words: list[str], backend: str, ports: list[int], logs: Path) -> list
         with (logs / f"{index}.txt").open("wb") as file:
             command = [sys.executable, "-P", "-m", "zoo", *words]
             processes.append(
-                subprocess.Popen(command, env=_environment(backend, index, ports), stdout=file, stderr=file)
+                subprocess.Popen(
+                    command, env=_environment(backend, index, ports, environment), stdout=file, stderr=file
+                )
             )
     return processes
 
@@ -77,11 +80,18 @@ def _digests(said: list[str]) -> list[str]:
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 @pytest.mark.parametrize("name", FLAGSHIPS)
 def test_two_workers_end_with_equal_weights(
-    name: str, backend: str, tiny_data: Callable[[str], Path], tmp_path: Path, free_ports: list[int]
+    name: str,
+    backend: str,
+    tiny_data: Callable[[str], Path],
+    tmp_path: Path,
+    free_ports: list[int],
+    jax_environment: dict[str, str],
 ) -> None:
     data = tiny_data(architecture(name).task)
     out = tmp_path / "run"
-    said = _wait(_start(_words(name, data, out), backend, free_ports[:2], tmp_path / "logs"), tmp_path / "logs")
+    said = _wait(
+        _start(_words(name, data, out), backend, free_ports[:2], tmp_path / "logs", jax_environment), tmp_path / "logs"
+    )
     kind = {"tensorflow": "multiworker", "jax": "jax"}[backend]
     assert re.search(rf"Devices: {kind} \(1 CPU, process 1 of 2\)", said[0]), said[0]
     digests = _digests(said)
@@ -93,15 +103,21 @@ def test_two_workers_end_with_equal_weights(
 @pytest.mark.full
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_a_dead_worker_ends_the_run_and_it_goes_on(
-    backend: str, tiny_data: Callable[[str], Path], tmp_path: Path, free_ports: list[int]
+    backend: str,
+    tiny_data: Callable[[str], Path],
+    tmp_path: Path,
+    free_ports: list[int],
+    jax_environment: dict[str, str],
 ) -> None:
     data = tiny_data("text_classification")
-    often = ["--train.checkpoint-minutes", "0", "--train.epochs", "6", "--train.stall-minutes", "1"]
+    often = ["--train.checkpoint-minutes", "0", "--train.epochs", "6", "--train.stall-minutes", "0.5"]
     whole, run = tmp_path / "whole", tmp_path / "run"
     words = _words("text_attn", data, whole, *often)
-    _wait(_start(words, backend, free_ports[:2], tmp_path / "1"), tmp_path / "1")
+    _wait(_start(words, backend, free_ports[:2], tmp_path / "1", jax_environment), tmp_path / "1")
 
-    processes = _start(_words("text_attn", data, run, *often), backend, free_ports[2:4], tmp_path / "2")
+    processes = _start(
+        _words("text_attn", data, run, *often), backend, free_ports[2:4], tmp_path / "2", jax_environment
+    )
     limit = time.monotonic() + 300
     while len(list((run / "checkpoints").glob("state-*"))) < 2 and time.monotonic() < limit:
         time.sleep(0.02)
@@ -111,12 +127,15 @@ def test_a_dead_worker_ends_the_run_and_it_goes_on(
         assert processes[0].wait(240) != 0
     finally:
         processes[0].kill()
-    assert time.monotonic() - died < 200  # a minute without a step, and the time that ending takes
+    assert time.monotonic() - died < 120  # half a minute without a step, and the time that ending takes
     said = (tmp_path / "2" / "0.txt").read_text(errors="replace")
     assert "zoo: error: " in said and "--resume" in said, said[-3000:]
     assert not (run / "history.json").exists()
 
-    _wait(_start(["train", "--resume", str(run)], backend, free_ports[4:], tmp_path / "3"), tmp_path / "3")
+    _wait(
+        _start(["train", "--resume", str(run)], backend, free_ports[4:], tmp_path / "3", jax_environment),
+        tmp_path / "3",
+    )
     before, after = (read_json(folder / "history.json")["epochs"] for folder in (whole, run))
     for key, values in before.items():
         np.testing.assert_allclose(after[key], values, rtol=1e-5, atol=1e-7)
