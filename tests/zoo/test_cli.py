@@ -13,22 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.cli import main
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs the command line here and returns (exit code, output, errors)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return call
-
-
 Call = Callable[..., tuple[int, str, str]]
 
 

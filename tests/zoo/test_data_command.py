@@ -12,22 +12,8 @@ from pathlib import Path
 import pytest
 
 from zoo import datasets
-from zoo.cli import main
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str]) -> Call:
-    """Return a function that runs the command line here and returns (exit code, output, errors)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as caught:
-            main([str(word) for word in words])
-        out, err = capfd.readouterr()
-        return int(caught.value.code or 0), out, err
-
-    return call
 
 
 def test_prepare_and_train(run: Call, tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
