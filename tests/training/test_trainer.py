@@ -143,6 +143,19 @@ def test_the_best_weights_are_in_the_model_at_the_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(trainer.engine.evaluate([next(Batches())])["loss"], trainer.history["val_loss"][0])
 
 
+def test_a_validation_that_is_no_number_is_kept_as_such(tmp_path: Path) -> None:
+    trainer, _ = _trainer(tmp_path)
+    inputs, targets, weights = next(Batches())
+    trainer.held_out = [(inputs, targets * np.nan, weights)]
+    trainer.run()
+    stored = trainer.files.read_newest(print)
+    assert stored is not None and stored[1]["history"]["val_loss"] == [None] * 3
+    again, _ = _trainer(tmp_path)
+    again.restore(*stored)
+    assert np.isnan(again.history["val_loss"]).all() and np.isfinite(again.history["loss"]).all()
+    assert again.best.best is None
+
+
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     trainer, _ = _trainer(tmp_path)
     trainer.checkpoint()

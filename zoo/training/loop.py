@@ -31,7 +31,7 @@ from zoo.training.plan import Plan
 from zoo.training.profiler import Profiler
 from zoo.training.progress import ProgressBar
 from zoo.training.projector import write_embeddings
-from zoo.training.state import StateFiles
+from zoo.training.state import StateFiles, history_of
 from zoo.training.tensorboard import TensorBoardLogs
 from zoo.training.trainer import Trainer
 from zoo.weights import save_weights
@@ -156,6 +156,7 @@ class _Session:
             )
             if stored is not None:
                 trainer.restore(*stored)
+                engine.barrier()  # or the first process might replace what another has yet to read
             self._say(
                 f"{'Going on with' if resume else 'Training'} {run.name} ({model.count_params():,} parameters) on "
                 f"{len(self.examples):,} examples{f' from step {first}' if first else ''} -> {folder}"
@@ -210,7 +211,7 @@ class _Session:
                 hparams=hyperparameters(run.name, run.data["reference"], run.config, train),
                 monitor=train.monitor,
                 monitor_mode=train.monitor_mode,
-                history=info["history"] if info else None,
+                history=history_of(info) if info else None,
                 sample=_sampler(model, self.task, run, self.validation) if samples else None,
                 sample_epochs=np.linspace(0, train.epochs - 1, samples + 1)[1:].astype(int).tolist(),
             )

@@ -9,7 +9,7 @@ while one is written, there is another.
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import ModelFileError, ZooError, require
-from zoo.files import strict_json, write_beside
+from zoo.files import strict_json, to_json, write_beside
 
 FORMAT_VERSION = 1
 _KEPT = 2
@@ -46,7 +46,7 @@ class StateFiles:
             ZooError: If it cannot be written; the earlier ones are as they were.
         """
         safetensors = require("safetensors.numpy", extra="tf", purpose="Checkpoints")
-        text = json.dumps({"format_version": FORMAT_VERSION, "step": step, **info}, allow_nan=False)
+        text = to_json({"format_version": FORMAT_VERSION, "step": step, **info}, indent=None)  # NaN becomes null
         metadata = {"info": text, "digest": _digest(arrays, text)}
         path = self.folder / f"state-{step:010d}.safetensors"
         with write_beside(path) as beside:
@@ -103,6 +103,14 @@ def read_state_file(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if version != FORMAT_VERSION:
         raise ModelFileError(f"The checkpoint '{path.name}' has format version {version}, not {FORMAT_VERSION}")
     return arrays, info
+
+
+def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the values of the epochs before a checkpoint by name; JSON holds null for what is not a number."""
+    return {
+        name: [math.nan if value is None else float(value) for value in values]
+        for name, values in info["history"].items()
+    }
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:

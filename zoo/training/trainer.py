@@ -17,7 +17,7 @@ from zoo.training.best import BestEpoch
 from zoo.training.config import TrainConfig
 from zoo.training.engine import Batch, Engine
 from zoo.training.interrupts import Signals, Watchdog
-from zoo.training.state import StateFiles
+from zoo.training.state import StateFiles, history_of
 from zoo.weights import load_weights, save_weights
 
 
@@ -141,7 +141,7 @@ class Trainer:
         self.batches.set_state(info["batches"])
         self.best.restore(info["best"])
         self.step, self.epoch, self.seconds = info["step"], info["epoch"], info["seconds"]
-        self.history = {key: list(values) for key, values in info["history"].items()}
+        self.history = history_of(info)
 
     def checkpoint(self) -> None:
         """Write the present state; the first process does it for all."""
