@@ -16,7 +16,7 @@ from zoo.preprocess import Preprocessor, RawInput
 if TYPE_CHECKING:
     import keras
 
-    from zoo.datasets import Dataset, Source
+    from zoo.datasets import Dataset, Record, Source
 
 Arrays = dict[str, np.ndarray]
 
@@ -143,6 +143,10 @@ class Task(ABC):
     @abstractmethod
     def default_preprocessor(self, config: Any) -> Preprocessor:
         """Return a stand-in preprocessor for a model built bare, so that an untrained model can be exported."""
+
+    @abstractmethod
+    def default_record(self, config: Any) -> Record:
+        """Return a made-up record that goes with `default_preprocessor`, for what needs shapes and no data."""
 
     @abstractmethod
     def examples(self, source: Source, preprocessor: Preprocessor, config: Any) -> Examples:

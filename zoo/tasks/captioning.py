@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.datasets import Dataset, Source, sample_indices
+from zoo.datasets import Dataset, Record, Source, sample_indices
 from zoo.errors import ConfigError
 from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
@@ -89,6 +89,10 @@ class CaptioningTask(Task):
             max_length=config.max_length,
             unit=config.vocabulary,
         )
+
+    def default_record(self, config: Any) -> Record:
+        """Return a black picture with one word."""
+        return {"id": "0", "group": "0", "image": np.zeros((8, 8, 3), np.uint8), "captions": ("word4",)}
 
     def examples(self, source: Source, preprocessor: Any, config: Any) -> CaptionExamples:
         """Return pictures with captions; augmented when drawn for training."""

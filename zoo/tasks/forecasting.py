@@ -28,7 +28,7 @@ from zoo.tasks._series_examples import SeriesExamples, WindowIndex
 if TYPE_CHECKING:
     import keras
 
-    from zoo.datasets import Dataset, Source
+    from zoo.datasets import Dataset, Record, Source
 
 _HUBER = 3.0  # errors of the mean beyond so many units count linearly
 _SHRINK = 0.08  # an expected change must be worth more than so many units
@@ -117,6 +117,20 @@ class ForecastingTask(Task):
             log_prices=config.log_prices,
             scale_floor=config.scale_floor,
         )
+
+    def default_record(self, config: Any) -> Record:
+        """See `Task`: a series of one window and its horizon."""
+        preprocessor = self.default_preprocessor(config)
+        rows = config.window + config.horizon
+        return {
+            "id": "0",
+            "columns": preprocessor.columns,
+            "target": preprocessor.target,
+            "dates": np.datetime64("2020-01-01") + np.arange(rows),
+            "values": 100 + np.random.default_rng(0).random((rows, config.features), np.float32),
+            "split_factor": np.ones(rows, np.float32),
+            "first_target": 0,
+        }
 
     def examples(self, source: Source, preprocessor: Any, config: Any) -> SeriesExamples:
         """See `Task`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.datasets import Dataset, Source, sample_indices
+from zoo.datasets import Dataset, Record, Source, sample_indices
 from zoo.errors import ConfigError, DataError
 from zoo.preprocess import RawInput
 from zoo.preprocess.text import SPECIAL, TextPreprocessor
@@ -87,6 +87,10 @@ class TextClassificationTask(Task):
             max_length=config.max_length,
             head=round(getattr(config, "head_fraction", 1.0) * config.max_length),
         )
+
+    def default_record(self, config: Any) -> Record:
+        """Return one letter of the first class."""
+        return {"id": "0", "text": "a", "label": "class_0"}
 
     def examples(self, source: Source, preprocessor: Any, config: Any) -> Examples:
         """Return `TextExamples`, the texts encoded once, or `StreamedTexts` where they are many.

@@ -156,25 +156,7 @@ def compile_step(
 
 def example_batch(task: Task, config: Any) -> tuple[Any, Any, np.ndarray]:
     """Return a training batch of one made-up example, through the task's own code: (inputs, targets, weights)."""
-    preprocessor: Any = task.default_preprocessor(config)
-    record: dict[str, Any] = {"id": "0", "group": "0"}
-    if task.name == "captioning":
-        record |= {"image": np.zeros((8, 8, 3), np.uint8), "captions": ("word4",)}
-    elif task.name == "text_classification":
-        record |= {"text": "a", "label": "class_0"}
-    elif task.name == "forecasting":
-        rows = config.window + config.horizon
-        record |= {
-            "columns": preprocessor.columns,
-            "target": preprocessor.target,
-            "dates": np.datetime64("2020-01-01") + np.arange(rows),
-            "values": 100 + np.random.default_rng(0).random((rows, config.features), np.float32),
-            "split_factor": np.ones(rows, np.float32),
-            "first_target": 0,
-        }
-    else:
-        raise ZooError(f"zoo doctor has no made-up example for the task '{task.name}'; add one to {__name__}.")
-    examples = task.examples([record], preprocessor, config)
+    examples = task.examples([task.default_record(config)], task.default_preprocessor(config), config)
     inputs, targets, weights = examples.batch(np.arange(1), np.random.default_rng(0))
     return inputs, targets, np.ones(1, np.float32) if weights is None else weights
 
