@@ -42,10 +42,10 @@ def main(request: dict[str, Any]) -> dict[str, dict[str, Any]]:
         out = Path(request["out"]) / label
         model = {**architecture(request["name"]).tiny().to_dict(), **variant.get("model", {})}
         train = {
-            "epochs": 5,
-            "steps_per_epoch": 4,
-            "batch_size": 8,
-            "learning_rate": 3e-3,
+            "epochs": 10,
+            "steps_per_epoch": 2,
+            "batch_size": 16,
+            "learning_rate": 1e-3,
             "samples": 0,
             "log_every": 1,
         }
