@@ -23,8 +23,8 @@ STILL = {
     "price_attn": {"dropout": 0.0},
     "text_attn": {"dropout": 0.0, "token_dropout": 0.0, "embedding_dropout": 0.0, "pooled_dropout": 0.0},
 }
-# Gradients are clipped in every step, weights averaged, the rate rises and falls. With three times the rate, what rounding
-# makes of another order of additions grows to 1e-4 within twenty steps: Adam divides small gradients by small ones.
+# Gradients are clipped in every step, weights averaged, the rate rises and falls. At three times the rate, rounding in
+# another order of additions grows to 1e-4 in twenty steps: Adam divides small gradients by small ones.
 HARD = {"clip_norm": 0.3, "ema": 0.9, "warmup": 0.3}
 
 

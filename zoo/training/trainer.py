@@ -118,6 +118,7 @@ class Trainer:
         self.engine.sync()
         if self.best_path.exists():
             load_weights(self.model, self.best_path)
+            self.engine.changed()
 
     def restore(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
         """Go on from a checkpoint.
