@@ -109,7 +109,7 @@ def test_mixed_precision(backend: str, devices: str, tiny_data: Callable[[str], 
     results = train_variants("text_attn", tiny_data("text_classification"), tmp_path, variants, backend=backend)
     # Sums in another order round otherwise, and with so few digits that grows from step to step.
     assert_equal(results, "bfloat16", "bfloat16_replicas", rtol=2e-2)
-    assert_equal(results, "float16", "float16_replicas", rtol=1e-2)
+    assert_equal(results, "float16", "float16_replicas", rtol=2e-3)
     assert_equal(results, "float32", "bfloat16", rtol=4e-2)
     # Where the first scale of the loss is too large a step is left out, on all replicas: only the first loss is equal.
     whole, half = results["float32"]["losses"], results["float16"]["losses"]
