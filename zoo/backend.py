@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
-from zoo.errors import ConfigError, MissingExtraError, is_installed, require
+from zoo.errors import ConfigError, MissingExtraError, is_installed, not_installed, require
+from zoo.training.devices import are_several, preferred_backend
 
 BACKENDS = {"tensorflow": "tf", "jax": "jax"}
 """Keras backends, and the extra that brings each."""
@@ -36,8 +37,7 @@ def import_keras(purpose: str, backend: str | None = None) -> ModuleType:
             os.environ["KERAS_BACKEND"] = default_backend()[0]
     chosen = os.environ.get("KERAS_BACKEND", "tensorflow")
     if chosen in BACKENDS and not is_installed(chosen):
-        extra = BACKENDS[chosen]
-        raise MissingExtraError(f"{purpose} needs '{chosen}'; run: pip install 'attention-zoo[{extra}]'.")
+        raise not_installed(chosen, extra=BACKENDS[chosen], purpose=purpose)
     keras = require("keras", extra="tf", purpose=purpose)
     running = keras.backend.backend()
     if backend is not None and running != backend:
@@ -49,8 +49,6 @@ def import_keras(purpose: str, backend: str | None = None) -> ModuleType:
 
 def default_backend() -> tuple[str, str]:
     """Return the backend for this machine where nobody has chosen one, and why."""
-    from zoo.training.devices import preferred_backend
-
     return preferred_backend(os.environ, tensorflow=is_installed("tensorflow"), jax=is_installed("jax"))
 
 
@@ -94,5 +92,5 @@ def start_backend(backend: str | None = None) -> None:
         return
     with hush_stderr():
         keras = import_keras(purpose, backend)
-        if "TF_CONFIG" not in os.environ and "KERAS_DISTRIBUTION_NUM_PROCESSES" not in os.environ:
+        if not are_several(os.environ):
             keras.ops.zeros(())

@@ -20,6 +20,7 @@ from zoo.commands_doctor import Doctor
 from zoo.config import BaseConfig
 from zoo.errors import ConfigError, ModelFileError, ZooError
 from zoo.training.config import TrainConfig
+from zoo.training.devices import Choice
 
 _SERVING = ("beam_width", "max_length", "batch_size")
 """Options of a file that commands take; None leaves the task's default."""
@@ -80,7 +81,7 @@ class Train:
     """Run folder, new or empty; runs/<name>-<data>-NNN when not given."""
     resume: Path | None = None
     """Run folder of an interrupted training: go on from its last checkpoint, with its own configuration."""
-    devices: Literal["auto", "one", "mirrored", "multiworker", "jax", "tpu"] = "auto"
+    devices: Choice = "auto"
     """Where to train; auto looks at what is there ('zoo doctor' tells what it would choose)."""
     backend: Literal["tensorflow", "jax"] | None = None
     """Keras backend; KERAS_BACKEND, or what fits the machine, when not given."""

@@ -13,6 +13,7 @@ from zoo.errors import ConfigError, DataError, ModelFileError
 from zoo.files import read_json
 from zoo.run import Run, weights_path
 from zoo.training.config import TrainConfig
+from zoo.training.state import StateFiles
 
 _MAX_HEADER = 64 << 20
 
@@ -179,12 +180,12 @@ def _describe(run: Run, folder: Path) -> dict[str, Any]:
 def _history(folder: Path) -> tuple[dict[str, list[Any]], float | None]:
     """Return the epochs' values and the seconds: of a finished run, or what the newest checkpoint of another says."""
     path = folder / "history.json"
-    states = sorted((folder / "checkpoints").glob("state-*.safetensors"))
+    states = StateFiles(folder / "checkpoints").paths()
     try:
         if path.exists():
             stored = read_json(path)
         elif states:
-            path = states[-1]
+            path = states[0]
             info = json.loads(_header(path)["__metadata__"]["info"])
             stored = {"epochs": info["history"], "seconds": info["seconds"]}
         else:

@@ -90,6 +90,13 @@ def is_installed(module: str) -> bool:
         return False
 
 
+def not_installed(module: str, *, extra: str, purpose: str) -> MissingExtraError:
+    """Build the error for an optional module that is missing (arguments as in `require`)."""
+    return MissingExtraError(
+        f"{purpose} needs '{module}', which is not installed; run: pip install 'attention-zoo[{extra}]'."
+    )
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import an optional module, or say which extra brings it.
 
@@ -107,6 +114,4 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{purpose} needs '{error.name}', which is not installed; run: pip install 'attention-zoo[{extra}]'."
-        ) from error
+        raise not_installed(str(error.name), extra=extra, purpose=purpose) from error

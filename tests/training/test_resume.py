@@ -61,6 +61,16 @@ def _wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None
     raise AssertionError(f"step {step} was not reached: {process.communicate()[1][-2000:]}")
 
 
+def _kill_at(words: list[str], run: Path, step: int, **options: Any) -> None:
+    """Start a training and kill it after a step."""
+    process = _start(words, **options)
+    _wait_for_step(process, run, step)
+    process.send_signal(signal.SIGKILL)
+    code, err = _finish(process)
+    # The last steps go by fast: it may have ended before the signal.
+    assert code in (-signal.SIGKILL, 0), err
+
+
 def _result(run: Path) -> dict[str, Any]:
     return {
         "epochs": read_json(run / "history.json")["epochs"],
@@ -86,12 +96,7 @@ def test_kill_at_random_steps(name: str, tiny_data: Callable[[str], Path], tmp_p
     steps = sorted(random.Random(name).sample(range(1, total - 1), 5))
     words = _words(name, data, run)
     for step in steps:
-        process = _start(words)
-        _wait_for_step(process, run, step)
-        process.send_signal(signal.SIGKILL)
-        code, err = _finish(process)
-        # The last steps go by fast: it may have ended before the signal.
-        assert code in (-signal.SIGKILL, 0), err
+        _kill_at(words, run, step)
         words = ["train", "--resume", str(run)]
     code, err = _finish(_start(words))
     assert code == 0, err
@@ -135,10 +140,7 @@ def test_sigterm_writes_a_checkpoint(tiny_data: Callable[[str], Path], whole: Pa
 @pytest.mark.full
 def test_a_damaged_checkpoint_falls_back(tiny_data: Callable[[str], Path], whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = _start(_words("text_attn", tiny_data("text_classification"), run))
-    _wait_for_step(process, run, 9)
-    process.send_signal(signal.SIGKILL)
-    _finish(process)
+    _kill_at(_words("text_attn", tiny_data("text_classification"), run), run, 9)
     before, last = _checkpoints(run)[-2:]
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1  # one bit among the tensors: only the digest can tell
@@ -158,10 +160,7 @@ def test_a_damaged_checkpoint_falls_back(tiny_data: Callable[[str], Path], whole
 @pytest.mark.full
 def test_a_full_disk_keeps_the_checkpoint_before(tiny_data: Callable[[str], Path], whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = _start(_words("text_attn", tiny_data("text_classification"), run))
-    _wait_for_step(process, run, 5)
-    process.send_signal(signal.SIGKILL)
-    _finish(process)
+    _kill_at(_words("text_attn", tiny_data("text_classification"), run), run, 5)
     kept = _checkpoints(run)[-1]
     size = kept.stat().st_size
 
@@ -185,10 +184,7 @@ def test_the_same_on_jax(tiny_data: Callable[[str], Path], tmp_path: Path, jax_e
     whole, run = tmp_path / "whole", tmp_path / "run"
     code, err = _finish(_start(_words("text_attn", data, whole), env=jax_environment))
     assert code == 0, err
-    process = _start(_words("text_attn", data, run), env=jax_environment)
-    _wait_for_step(process, run, 8)
-    process.send_signal(signal.SIGKILL)
-    _finish(process)
+    _kill_at(_words("text_attn", data, run), run, 8, env=jax_environment)
     code, err = _finish(_start(["train", "--resume", str(run), "--backend", "jax"], env=jax_environment))
     assert code == 0, err
     for key, values in _result(whole)["epochs"].items():

@@ -19,11 +19,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from zoo.errors import ConfigError
 
-CHOICES = ("auto", "one", "mirrored", "multiworker", "jax", "tpu")
+Choice = Literal["auto", "one", "mirrored", "multiworker", "jax", "tpu"]
+CHOICES: tuple[str, ...] = get_args(Choice)
 _BACKENDS = {"mirrored": "tensorflow", "multiworker": "tensorflow", "jax": "jax"}
 _JAX_ADDRESS, _JAX_COUNT, _JAX_INDEX = (
     f"KERAS_DISTRIBUTION_{name}" for name in ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
@@ -119,6 +120,11 @@ def has_tpu(environment: Mapping[str, str]) -> bool:
     """Tell whether this machine has TPU devices, without importing anything."""
     told = any(name in environment for name in ("COLAB_TPU_ADDR", "TPU_NAME", "TPU_WORKER_ID"))
     return told or any(Path("/dev").glob("accel[0-9]*"))
+
+
+def are_several(environment: Mapping[str, str]) -> bool:
+    """Tell whether the environment describes several processes: they must meet before a device is touched."""
+    return "TF_CONFIG" in environment or _JAX_COUNT in environment
 
 
 def processes(backend: str, environment: Mapping[str, str]) -> tuple[int, int]:

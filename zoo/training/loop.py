@@ -61,7 +61,7 @@ def run_plan(plan: Plan, *, devices: str = "auto", out: Path | None = None, quie
     options = {**task.data_options(plan.config), **plan.options}
     dataset = datasets.load(plan.data, task=task.name, **options)
     console.print(f"Reading {plan.data} ...", highlight=False, soft_wrap=True)
-    dataset.split("train"), dataset.split("valid")
+    dataset.split("train"), dataset.split("valid")  # both must be there before a vocabulary is learned
     preprocessor = task.preprocessor(plan.config, dataset)
     run = Run(
         name=plan.name,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.errors import ConfigError, MissingExtraError, ZooError, is_installed
+from zoo.errors import ConfigError, ZooError, is_installed, not_installed
 from zoo.export._process import run_command, run_worker
 from zoo.files import read_json, write_json
 from zoo.registry import architecture
@@ -107,9 +107,7 @@ def check_installed(*, compiler: bool) -> None:
     for module, extra in (("keras", "jax"), ("jax", "jax"), ("libtpu", "tpu")):
         if (module != "libtpu" or compiler) and not is_installed(module):
             purpose = "Compiling for a TPU" if compiler else "Examining a train step"
-            raise MissingExtraError(
-                f"{purpose} needs '{module}', which is not installed; run: pip install 'attention-zoo[{extra}]'."
-            )
+            raise not_installed(module, extra=extra, purpose=purpose)
 
 
 def compile_step(

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -68,7 +69,7 @@ class Trainer:
         )
 
     @property
-    def best_path(self) -> Any:
+    def best_path(self) -> Path:
         """The weights of the best epoch so far."""
         return self.files.folder / "best.safetensors"
 
@@ -207,8 +208,7 @@ class Trainer:
             measured = self.engine.evaluate(self._until_interrupted(self.held_out))
             self._watchdog.moved()
             logs |= {f"val_{name}": value for name, value in measured.items()}
-            schedule = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer).learning_rate
-            logs["learning_rate"] = float(ops.convert_to_numpy(schedule))
+            logs["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
             for name, value in logs.items():
                 self.history.setdefault(name, []).append(value)
             better = self.best.update(self.epoch, logs)

@@ -33,7 +33,7 @@ WORKAROUNDS = {
     "gradient_accumulation": Workaround(
         what="gradient_accumulation_steps with two replicas fails: merge_call inside a condition",
         instead="micro-batches inside one step, in both engines (TrainConfig.micro_batches)",
-        report="https://github.com/keras-team/keras/issues/19246",
+        report="https://github.com/keras-team/keras/issues/20582",
     ),
     "multiworker_fit": Workaround(
         what="fit under MultiWorkerMirroredStrategy fails while it builds the model",
