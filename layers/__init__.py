@@ -18,6 +18,8 @@ from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.cbam import CBAM, ChannelAttention, SpatialAttention
 from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
 from zoo.layers.cross_attention import MultiHeadCrossAttention
+from zoo.layers.efficientnet_lite import EfficientNetLite
+from zoo.layers.inverted_residual import InvertedResidual
 from zoo.layers.ngram_classifier import NGramClassifier
 from zoo.layers.ngram_embedding import NGramEmbedding
 from zoo.layers.opinion_pool import OpinionPool
@@ -40,6 +42,8 @@ __all__ = [
     "ByteDropout",
     "CNNFeatureExtractor",
     "ChannelAttention",
+    "EfficientNetLite",
+    "InvertedResidual",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
     "NGramClassifier",

@@ -59,6 +59,27 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"config": {"reduction": 2, "use_max": use_max}, "inputs": (MAP,), "output_shapes": (MAP.shape,)}
         for use_max in (True, False)
     ],
+    "EfficientNetLite": [
+        {
+            "config": {"width": 0.1, "depth": 0.3, "head": 12, **stages},
+            "inputs": (inputs,),
+            "output_shapes": (shape,),
+            "half_tolerance": 0.3,
+        }
+        for stages, inputs, shape in (
+            ({"last": 3}, IMAGE[..., :3], (2, 3, 3, 8)),
+            ({"variant": "lite2", "first": 4, "last": 5}, MAP, (2, 2, 2, 16)),
+            ({"first": 7}, np.tile(MAP, 3), (2, 3, 4, 12)),
+        )
+    ],
+    "InvertedResidual": [
+        {"config": {"filters": filters, **options}, "inputs": (MAP,), "output_shapes": (shape,)}
+        for filters, options, shape in (
+            (8, {}, MAP.shape),
+            (8, {"expansion": 1}, MAP.shape),
+            (5, {"kernel_size": 5, "stride": 2}, (2, 2, 2, 5)),
+        )
+    ],
     "MultiHeadCrossAttention": [
         {
             "config": {"d_model": 8, "num_heads": 2, "dropout": dropout},
