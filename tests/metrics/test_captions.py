@@ -41,6 +41,9 @@ REFERENCES = [
         ("挥手：较浅 肤色", "zh", list("挥手较浅肤色")),
         ("手を振る、", "ja", list("手を振る")),
         ("...", "en", []),
+        ("I cannot; gonna, gimme", "en", ["i", "can", "not", "gon", "na", "gim", "me"]),
+        ("White/gray, at 7 p.m. in the U.S.", "en", ["white/gray", "at", "7", "p.m.", "in", "the", "u.s."]),
+        ("a dog.A bird", "en", ["a", "dog", "a", "bird"]),
     ],
 )
 def test_tokens(text, language, expected):

@@ -1,10 +1,12 @@
-"""Caption metrics: exact match, BLEU-1 to 4, ROUGE-L and CIDEr.
+"""Caption metrics: exact match, BLEU-1 to 4, ROUGE-L and CIDEr-D.
 
 The scorers are pycocoevalcap's (the COCO caption evaluation). Its tokeniser is a Java program, so the texts are split
 here instead, by the rules stated at `tokenize_caption`; scores are comparable between runs of this project and, on
 plain English captions, with published ones.
 
-BLEU: Papineni et al. 2002. ROUGE-L: Lin 2004. CIDEr: Vedantam et al. 2015 (arXiv:1411.5726), on the scale 0 to 10.
+BLEU: Papineni et al. 2002, with the closest reference length. ROUGE-L: Lin 2004. CIDEr: Vedantam et al. 2015
+(arXiv:1411.5726), on the scale 0 to 10; what pycocoevalcap calls CIDEr is their CIDEr-D (section 6), without stemming.
+METEOR is in `captions_meteor`, diversity in `captions_diversity`.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from zoo.errors import DataError, require
 CHARACTER_LANGUAGES = ("zh", "ja")
 """Languages written without spaces: one token a character."""
 
-_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+|(?<=\d)[.,]\d+)*|[^\w\s]")
-_CLITIC = re.compile(r"^(.+?)(n't|'s|'re|'ve|'ll|'d|'m)$")
+_WORD = re.compile(r"(?:[^\W\d_]\.){2,}|[^\W_]+(?:[-'/][^\W_]+|(?<=\d)[.,]\d+)*|[^\w\s]")
+_CLITIC = re.compile(r"^(.+?)(n't|'s|'re|'ve|'ll|'d|'m)$|^(can)(not)$|^(gon|wan)(na)$|^(got)(ta)$|^(gim|lem)(me)$")
 
 
 def normalize_caption(text: str) -> str:
@@ -32,9 +34,14 @@ def normalize_caption(text: str) -> str:
 def tokenize_caption(text: str, language: str = "en") -> list[str]:
     """Split a caption into the tokens that BLEU, ROUGE and CIDEr count.
 
-    Lower-case; a word keeps the hyphens and apostrophes inside it, a number its dots and commas; punctuation is dropped
-    and other symbols (``&``, ``%``, ...) are tokens. In English the clitics are split as the Penn Treebank does
-    (``don't`` is ``do n't``, ``dog's`` is ``dog 's``). In Chinese and Japanese every character is a token.
+    Lower-case; a word keeps the hyphens, apostrophes and slashes inside it, a number its dots and commas, initials
+    their dots (``u.s.``); punctuation is dropped and other symbols (``&``, ``%``, ...) are tokens. In English the
+    clitics are split as the Penn Treebank does (``don't`` is ``do n't``, ``dog's`` is ``dog 's``, ``cannot`` is
+    ``can not``). In Chinese and Japanese every character is a token.
+
+    The COCO evaluation's tokeniser differs in what plain captions hardly have: it keeps underscores (here they are
+    spaces), brackets, as the words ``-lrb-``, ``-rrb-``, ... (here dropped), addresses, and the dots of abbreviations
+    that it knows (``mr.``).
 
     Args:
         text: One caption.
@@ -50,7 +57,7 @@ def tokenize_caption(text: str, language: str = "en") -> list[str]:
     for token in _WORD.findall(text):
         clitic = _CLITIC.match(token) if language == "en" else None
         if clitic:
-            tokens.extend(clitic.groups())
+            tokens.extend(filter(None, clitic.groups()))
         elif len(token) > 1 or not _is_punctuation(token):
             tokens.append(token)
     return tokens
@@ -74,7 +81,7 @@ def caption_metrics_per_example(
         DataError: If the lengths differ, there is no example or an example has no reference.
         MissingExtraError: If pycocoevalcap is not installed.
     """
-    _check(hypotheses, references)
+    check_captions(hypotheses, references)
     truths, candidates = _tokenized(hypotheses, references, language)
     return {"exact": _exact(hypotheses, references), "cider": _cider(truths, candidates)}
 
@@ -103,7 +110,7 @@ def caption_metrics(
         DataError: If the lengths differ, there is no example or an example has no reference.
         MissingExtraError: If pycocoevalcap is not installed.
     """
-    _check(hypotheses, references)
+    check_captions(hypotheses, references)
     truths, candidates = _tokenized(hypotheses, references, language)
     bleu = require("pycocoevalcap.bleu.bleu", extra="eval", purpose="The BLEU metric").Bleu(4)
     rouge = require("pycocoevalcap.rouge.rouge", extra="eval", purpose="The ROUGE metric").Rouge()
@@ -124,6 +131,45 @@ def caption_metrics(
     return result
 
 
+def bleu_statistics(hypotheses: Sequence[str], references: Sequence[Sequence[str]], language: str = "en") -> np.ndarray:
+    """Count what BLEU of any subset of the captions is made of: BLEU of a set is no mean over its captions.
+
+    Args:
+        hypotheses: N captions to judge.
+        references: For each, one or more true captions.
+        language: Two-letter code, see `tokenize_caption`.
+
+    Returns:
+        int64 (N, 10): for n = 1 to 4 the n-grams of the caption, for n = 1 to 4 those of them that are in a reference,
+        the number of tokens of the caption, and that of the reference closest to it in length. `bleu_of` makes scores
+        of their sum over captions.
+
+    Raises:
+        DataError: If the lengths differ, there is no example or an example has no reference.
+        MissingExtraError: If pycocoevalcap is not installed.
+    """
+    check_captions(hypotheses, references)
+    truths, candidates = _tokenized(hypotheses, references, language)
+    scorer = require("pycocoevalcap.bleu.bleu_scorer", extra="eval", purpose="The BLEU metric").BleuScorer(n=4)
+    for i, texts in truths.items():
+        scorer += (candidates[i][0], texts)
+    rows = []
+    for counted in scorer.ctest:
+        _, closest = min((abs(length - counted["testlen"]), length) for length in counted["reflen"])
+        rows.append([*counted["guess"], *counted["correct"], counted["testlen"], closest])
+    return np.array(rows, np.int64)
+
+
+def bleu_of(statistics: np.ndarray) -> np.ndarray:
+    """Return BLEU-1 to 4, float64 (..., 4), of summed `bleu_statistics` (..., 10), as pycocoevalcap's `Bleu` does."""
+    counted = np.asarray(statistics, np.float64)
+    guess, correct, length, closest = counted[..., :4], counted[..., 4:8], counted[..., 8], counted[..., 9]
+    tiny, small = 1e-15, 1e-9  # the scorer's own
+    means = np.cumprod((correct + tiny) / (guess + small), axis=-1) ** (1.0 / np.arange(1, 5))
+    ratio = (length + tiny) / (closest + small)
+    return means * np.exp(np.minimum(1.0 - 1.0 / ratio, 0.0))[..., None]
+
+
 def standard_error(values: np.ndarray) -> float:
     """Return the standard error of the mean of independent values (N,); 0 for a single one."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
@@ -136,7 +182,12 @@ def group_means(values: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     return np.bincount(index, weights=values) / np.bincount(index)
 
 
-def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def check_captions(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse captions and references that cannot be scored.
+
+    Raises:
+        DataError: If the lengths differ, there is no example or an example has no reference.
+    """
     if len(hypotheses) != len(references):
         raise DataError(
             f"Caption metrics got {len(hypotheses)} captions and {len(references)} sets of references; give as many."

@@ -65,7 +65,7 @@ def classification_metrics(labels: np.ndarray, probabilities: np.ndarray, class_
         "accuracy": accuracy,
         "accuracy_se": float(np.sqrt(accuracy * (1 - accuracy) / len(labels))),
         "macro_f1": _macro(confusion),
-        "log_loss": float(-np.log(likelihood).mean()),
+        "log_loss": float(np.log(1.0 / likelihood).mean()),
         "count": len(labels),
         "classes": {
             name: {
