@@ -14,6 +14,8 @@ from __future__ import annotations
 if __name__ != "zoo.datasets":
     raise ImportError("This folder is the package 'zoo.datasets' of attention-zoo; import it by that name.")
 
+import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from zoo.datasets._base import (
 )
 from zoo.datasets._places import is_remote
 from zoo.datasets._shard_files import MANIFEST
-from zoo.errors import DataError, unknown_name
+from zoo.errors import ConfigError, DataError, unknown_name
 from zoo.registry import _load_package
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Record",
     "Source",
     "dataset_names",
+    "folder_option",
     "is_remote",
     "is_streamed",
     "load",
@@ -46,7 +49,12 @@ __all__ = [
     "task_of",
 ]
 
-_BY_PATH = {"captioning": "caption_folder", "text_classification": "text_file", "forecasting": "series_file"}
+_BY_PATH = {
+    "captioning": "caption_folder",
+    "image_classification": "image_folder",
+    "text_classification": "text_file",
+    "forecasting": "series_file",
+}
 
 
 def dataset_names(task: str | None = None) -> list[str]:
@@ -80,23 +88,56 @@ def load(reference: str | Path, *, task: str, **options: Any) -> Dataset:
         ConfigError: If an option does not exist or has a bad value.
         DataError: If the dataset serves another task.
     """
-    known = dataset_names()
     text = str(reference)
-    if text.startswith("tfds:"):
-        name, options = "tfds", {"name": text.removeprefix("tfds:"), "task": task, **options}
-    elif text in known:
-        name = text
-    elif is_remote(text) or (Path(text) / MANIFEST).is_file():
-        name, options = "shards", {**options, "path": text}
-    elif Path(text).exists():
-        name, options = _BY_PATH[task], {"path": text, **options}
-    else:
-        raise unknown_name("dataset or existing path", text, known)
+    name, own = _find(text, task)
     cls = _DATASETS[name]
     if cls.task not in ("", task):
         fitting = ", ".join(dataset_names(task))
         raise DataError(f"Dataset '{name}' is for {cls.task}, not for {task}; fitting ones: {fitting}.")
-    dataset = cls(cls.Options().replace(**options))
+    chosen = cls.Options().replace(**{**options, **own})
+    dataset = cls(chosen.replace(**{key: _absolute(getattr(chosen, key)) for key in _folder_fields(cls)}))
     if dataset.task != task:
         raise DataError(f"'{text}' holds {dataset.task}, not {task}; choose a model for that, or other data.")
     return dataset
+
+
+def folder_option(reference: str | Path, folder: str | Path, task: str) -> dict[str, str]:
+    """Return the option that tells a dataset where its files lie.
+
+    Args:
+        reference: As in `load`.
+        folder: The folder.
+        task: Name of the task the data is for.
+
+    Raises:
+        UnknownNameError: If it is neither a registered name nor an existing path.
+        ConfigError: If the dataset takes no folder, or the reference is one.
+    """
+    name, own = _find(str(reference), task)
+    keys = [key for key in _folder_fields(_DATASETS[name]) if key not in own]
+    if not keys:
+        raise ConfigError(f"The data '{reference}' takes no folder; leave --data-dir (data_dir) out.")
+    return {keys[0]: _absolute(str(folder))}
+
+
+def _find(text: str, task: str) -> tuple[str, dict[str, Any]]:
+    """Return the registered name that a reference stands for, and the options it sets."""
+    known = dataset_names()
+    if text.startswith("tfds:"):
+        return "tfds", {"name": text.removeprefix("tfds:"), "task": task}
+    if text in known:
+        return text, {}
+    if is_remote(text) or (Path(text) / MANIFEST).is_file():
+        return "shards", {"path": text}
+    if Path(text).exists():
+        return _BY_PATH[task], {"path": text}
+    raise unknown_name("dataset or existing path", text, known)
+
+
+def _folder_fields(cls: type[Dataset]) -> list[str]:
+    return [item.name for item in fields(cls.Options) if item.name in ("data_dir", "path")]
+
+
+def _absolute(path: str) -> str:
+    """Return a path that does not depend on the working folder; nothing and URLs stay."""
+    return os.path.abspath(os.path.expanduser(path)) if path and not is_remote(path) else path

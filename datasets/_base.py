@@ -4,6 +4,7 @@ Record fields by task (all datasets of a task give the same):
 
 - captioning: `id` str, `group` str (records of one group never straddle splits), `image` (path or encoded bytes),
   `captions` tuple of str.
+- image_classification: `id` str, `group` str, `image` (path or encoded bytes), `label` str.
 - text_classification: `id` str, `text` str, `label` str.
 - forecasting: `id` str (series name), `columns` tuple of str, `target` str, `dates` datetime64 (n,), `values` float32
   (n, F) raw units, `split_factor` float32 (n,) (2.0 on the day a 2:1 share split takes effect, else 1.0),
@@ -82,6 +83,10 @@ class Dataset:
         licence: Terms of use.
         options: The options it was made with.
         language: ISO 639-1 code of its text, or "".
+        pictures_checked: Whether its pictures are decoded once when it is read, and bad ones left out.
+        left_out: What was left out, as pairs of a file and a reason; known once it is read.
+        announce: Whether what is left out is said on standard error.
+        quiet: Whether to show no progress of long reading there.
     """
 
     name: ClassVar[str]
@@ -89,6 +94,10 @@ class Dataset:
     Options: ClassVar[type[BaseConfig]] = BaseConfig
     licence: Licence
     language: str = ""
+    pictures_checked: ClassVar[bool] = False
+    left_out: tuple[tuple[str, str], ...] = ()
+    announce: bool = True
+    quiet: bool = False
 
     def __init__(self, options: Any = None) -> None:
         """Keep the options; data is read on first use."""

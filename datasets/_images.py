@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 import zlib
@@ -10,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from zoo.errors import DataError
+from zoo.preprocess.image import MAX_IMAGE_BYTES as MAX_FILE_BYTES
 
 MAX_IMAGE_BYTES = 64 << 20
 
@@ -29,8 +29,12 @@ class Images(Protocol):
         """Return the picture as a path or as its encoded bytes."""
         ...
 
-    def digest(self, key: str) -> bytes:
-        """Return a hash of the picture's encoded bytes."""
+    def read(self, key: str) -> bytes:
+        """Return the picture's encoded bytes.
+
+        Raises:
+            DataError: If it cannot be read or is too large.
+        """
         ...
 
 
@@ -92,11 +96,13 @@ class FolderImages:
         """See `Images`; a path."""
         return key
 
-    def digest(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         """See `Images`."""
         try:
             with open(key, "rb") as file:
-                return hashlib.file_digest(file, "sha256").digest()
+                if os.fstat(file.fileno()).st_size > MAX_FILE_BYTES:
+                    raise DataError(f"'{key}' has over {MAX_FILE_BYTES >> 20} MiB; make the picture smaller.")
+                return file.read()
         except OSError as error:
             raise DataError(f"Cannot read the picture '{key}': {error.strerror or error}.") from error
 
@@ -144,9 +150,9 @@ class ZipImages:
                 return data
         raise DataError(f"'{key}' in '{self._path}' is larger than {MAX_IMAGE_BYTES >> 20} MiB; is it a picture?")
 
-    def digest(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         """See `Images`."""
-        return hashlib.sha256(self.get(key)).digest()
+        return self.get(key)
 
     def _archive(self) -> zipfile.ZipFile:
         if self._owner != os.getpid():  # a forked worker must not share the file's position

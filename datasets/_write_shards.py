@@ -16,6 +16,7 @@ from zoo.datasets._shard_files import (
     MANIFEST,
     MAX_CLASSES,
     MAX_MANIFEST_BYTES,
+    TASKS,
     Manifest,
     SplitFiles,
     StoredFile,
@@ -51,10 +52,12 @@ def write_shards(dataset: Dataset, folder: str | Path, *, shards: int, progress:
         What `shards.json` says.
 
     Raises:
-        DataError: If a record is not what its task asks for.
+        DataError: If there are no shards for the dataset's task, or a record is not what its task asks for.
         ZooError: If the folder is not empty or cannot be written.
     """
     target = Path(folder)
+    if dataset.task not in TASKS:
+        raise DataError(f"There are no shards for {dataset.task}; train on '{dataset.name}' as it is.")
     if not 1 <= shards <= MAX_SHARDS:
         raise ZooError(f"The number of shards is {shards}; it must be 1 to {MAX_SHARDS}.")
     if target.is_dir() and any(target.iterdir()):
@@ -94,6 +97,7 @@ class _Split:
     def __init__(self, module: Any, dataset: Dataset, name: str, source: Source, folder: Path) -> None:
         self._module, self._source, self._folder, self._name = module, source, folder, name
         self._task, self._title = dataset.task, f"split '{name}' of '{dataset.name}'"
+        self._decode = dataset.task == "captioning" and not dataset.pictures_checked
         self._labels: Counter[str] = Counter()
         self._extents = np.zeros((len(source) if self._task == "forecasting" else 0, 2), "<i8")
 
@@ -132,11 +136,11 @@ class _Split:
         try:
             record = with_image_bytes(record)
             check_record(self._task, record)
-            if self._task == "captioning":
+            if self._decode:
                 decode_image(record["image"])
-            elif self._task == "text_classification":
+            if self._task == "text_classification":
                 self._labels[record["label"]] += 1
-            else:
+            elif self._task == "forecasting":
                 if not np.isfinite(record["values"]).all():
                     raise ValueError("it has values that are no finite numbers; fill or drop them.")
                 self._extents[index] = len(record["values"]), record["first_target"]

@@ -143,7 +143,7 @@ def test_the_captions_file_itself_may_be_named(folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([{"file": "missing.png", "caption": "x"}], "line 1 names 'missing.png', which is not in the folder"),
+        ([{"file": "missing.png", "caption": "x"}], r"1 of 1 pictures .* missing.png: is not in .* \(line 1\)"),
         ([{"file": "../x.png", "caption": "x"}], "'../x.png', which points outside the folder"),
         ([{"file": "/etc/passwd", "caption": "x"}], "points outside the folder"),
         ([{"file": "a\\..\\..\\x.png", "caption": "x"}], "points outside the folder"),
@@ -221,14 +221,74 @@ def test_bad_archives(folder, monkeypatch):
     jsonl(folder, rows())
     path = archive(folder)
     monkeypatch.setattr(_images, "MAX_IMAGE_BYTES", 50)
-    with pytest.raises(DataError, match="'0.png' in .* is larger than"):
+    with pytest.raises(DataError, match="20 of 20 pictures .*'0.png' in .* is larger than"):
         load(folder)
     monkeypatch.undo()
     data = bytearray(path.read_bytes())
     data[40:60] = bytes(20)
     path.write_bytes(data)
-    with pytest.raises(DataError, match="Cannot read '0.png' in"):
-        load(folder)
+    dataset = datasets.load(folder, task="captioning")
+    assert len(by_id(dataset.splits())) == 19
+    assert [file for file, _ in dataset.left_out] == ["0.png"]
+    assert dataset.left_out[0][1].startswith("Cannot read '0.png' in")
     path.write_bytes(b"no archive")
     with pytest.raises(DataError, match="Cannot read .*images.zip': File is not a zip file"):
         load(folder)
+
+
+def coco(path: Path, numbers: range) -> None:
+    path.parent.mkdir(exist_ok=True)
+    images = [{"id": i, "file_name": f"{i}.png"} for i in numbers]
+    captions = [{"image_id": i, "caption": f"shade {i}"} for i in numbers]
+    path.write_text(json.dumps({"images": images, "annotations": captions}))
+
+
+@pytest.mark.parametrize("place", ["", "annotations"])
+@pytest.mark.parametrize("year", ["", "2017"])
+def test_coco_in_a_file_a_split(tmp_path, place, year):
+    """As COCO is laid out; equal names in two folders are different pictures."""
+    for number in range(12):
+        picture(tmp_path / f"train{year}" / f"{number}.png", number)
+        picture(tmp_path / f"val{year}" / f"{number}.png", 100 + number)
+    coco(tmp_path / place / f"captions_train{year}.json", range(12))
+    coco(tmp_path / place / f"captions_val{year}.json", range(2, 12))
+    (tmp_path / place / f"person_keypoints_val{year}.json").write_text("{}")
+    splits = load(tmp_path)
+    assert {name: len(source) for name, source in splits.items()} == {"train": 12, "valid": 10}
+    assert {Path(record["image"]).parent.name for record in splits["valid"]} == {f"val{year}"}
+    alone = load(tmp_path, captions=f"{place}/captions_val{year}.json".lstrip("/"), valid_fraction=0.4)
+    assert {Path(record["image"]).parent.name for record in alone["valid"]} == {f"val{year}"}
+    coco(tmp_path / place / f"captions_test{year}.json", range(3, 7))  # its pictures are not there
+    dataset = datasets.load(tmp_path, task="captioning")
+    assert list(dataset.splits()) == ["train", "valid"] and len(dataset.left_out) == 4
+
+
+def test_repeated_captions_are_weights(folder):
+    """They are kept as often as they are given, by one picture or by two of the same bytes; the text is held once."""
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes())
+    jsonl(folder, [{**row, "captions": ["a  cat", "a cat", "a dog"], "split": "train"} for row in rows()[:2]])
+    with (folder / "captions.jsonl").open("a") as file:
+        file.writelines(
+            json.dumps({**row, "split": "valid" if i > 12 else "train"}) + "\n" for i, row in enumerate(rows()[2:])
+        )
+    captions = by_id(load(folder))["0.png"][1]["captions"]
+    assert captions == ("a cat", "a cat", "a dog") * 2
+    assert len({id(caption) for caption in captions}) == 2
+
+
+def test_captions_by_language(folder):
+    both = [{**row, "captions": {"en": [f"shade {i}"], "zh": f"颜色{i}"}} for i, row in enumerate(rows())]
+    del both[3]["captions"]["zh"]
+    jsonl(folder, both)
+    with pytest.raises(DataError, match=r"line 1 has captions by language \(en, zh\); choose one with language"):
+        load(folder)
+    assert by_id(load(folder, language="en"))["3.png"][1]["captions"] == ("shade 3",)
+    chinese = by_id(load(folder, language="zh"))
+    assert len(chinese) == 19 and chinese["4.png"][1]["captions"] == ("颜色4",)
+    with pytest.raises(DataError, match="has no captions in 'fr'"):
+        load(folder, language="fr")
+    (folder / "captions.de.jsonl").write_text(
+        "".join(json.dumps({"file": f"{i}.png", "caption": f"Ton {i}"}) + "\n" for i in range(20))
+    )
+    assert by_id(load(folder, language="de"))["3.png"][1]["captions"] == ("Ton 3",)
+    assert by_id(load(folder, language="en"))["3.png"][1]["captions"] == ("shade 3",)

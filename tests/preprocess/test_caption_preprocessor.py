@@ -11,7 +11,7 @@ from PIL import Image
 
 from zoo.errors import DataError, ModelFileError
 from zoo.preprocess import load
-from zoo.preprocess.captioning import END, SPECIAL, UNKNOWN, CaptionPreprocessor
+from zoo.preprocess.captioning import END, SPECIAL, UNITS, UNKNOWN, CaptionPreprocessor
 
 CAPTIONS = ["waving hand", "waving hand light skin tone", "waving hand medium-light skin tone", "raised hand", "hand"]
 CHINESE = ["挥手", "挥手 较浅肤色", "挥手 中等浅肤色", "举手", "男警察", "女警察"]
@@ -22,7 +22,7 @@ def fit(captions: list[str] = CAPTIONS, **overrides: Any) -> CaptionPreprocessor
     return CaptionPreprocessor.fit(captions, **{**options, **overrides})
 
 
-@pytest.mark.parametrize("unit", ["bpe", "words"])
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize(("captions", "language"), [(CAPTIONS, "en"), (CHINESE, "zh")])
 def test_captions_survive(captions: list[str], language: str, unit: str) -> None:
     fitted = fit(captions, language=language, unit=unit)
@@ -33,6 +33,7 @@ def test_captions_survive(captions: list[str], language: str, unit: str) -> None
         assert "".join(fitted.pieces(ids)).replace("▁", " ").strip() == caption
     assert fitted.tokens[:4] == SPECIAL
     assert len(fitted.tokens) <= 60
+    assert load(fitted.files()).files() == fitted.files()
 
 
 def test_words_by_hand() -> None:
@@ -41,6 +42,22 @@ def test_words_by_hand() -> None:
     assert fitted.encode("hand  waving\n") == [4, 5]
     assert fitted.encode("hand zebra") == [4, UNKNOWN]
     assert fitted.pieces(fitted.encode("hand, waving")) == ("▁hand", "▁waving")  # the comma is unknown
+
+
+def test_characters_by_hand() -> None:
+    fitted = fit(["一只红猫", "一只黑猫", "猫 cat"], language="zh", unit="characters", vocab_size=12)
+    # Frequent first, then by code point; the word mark is a character, and what is beyond the size is unknown.
+    assert fitted.tokens[4:] == ("猫", "一", "只", "a", "c", "t", "▁", "红")
+    assert fitted.encode("黑猫") == [UNKNOWN, 4]
+    assert fitted.decode(fitted.encode("红猫 cat")) == "红猫 cat"
+    assert fitted.max_length == 5 + 2
+    spaced = fit(["red cat"], unit="characters")
+    assert "".join(spaced.pieces(spaced.encode("red cat"))) == "▁red▁cat" and spaced.max_length == 8 + 2
+
+
+def test_a_caption_weighs_as_often_as_it_is_given() -> None:
+    captions = ["black cat", "red dog", "red dog", "red dog"]
+    assert fit(captions, unit="words", vocab_size=6).tokens[4:] == ("▁dog", "▁red")
 
 
 def test_the_longest_token_is_taken() -> None:
@@ -76,7 +93,7 @@ def test_text_is_composed_and_marks_in_it_are_spaces() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=6), st.sampled_from(["bpe", "words"]))
+@given(st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=6), st.sampled_from(UNITS))
 def test_any_text_fits_and_round_trips(captions: list[str], unit: str) -> None:
     if not any(text.replace("▁", " ").split() for text in captions):
         with pytest.raises(DataError, match="no caption"):

@@ -34,6 +34,8 @@ def load(files: Mapping[str, bytes]) -> Preprocessor:
         from zoo.preprocess.captioning import CaptionPreprocessor as cls
     elif kind == "text_classification":
         from zoo.preprocess.text import TextPreprocessor as cls  # type: ignore[assignment]
+    elif kind == "image_classification":
+        from zoo.preprocess.image_classification import ImagePreprocessor as cls  # type: ignore[assignment]
     elif kind == "forecasting":
         from zoo.preprocess.series import SeriesPreprocessor as cls  # type: ignore[assignment]
     else:

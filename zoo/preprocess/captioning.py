@@ -8,7 +8,8 @@ so that any client can write it without a tokeniser. A token that begins a word 
 SentencePiece; languages written without spaces have no such marks. Captions become tokens in training only: the text
 is composed (NFC), single-spaced and cut into words and punctuation; each of these pieces is a token (`unit="words"`),
 or is cut from left to right into the longest tokens of a byte-pair vocabulary (`unit="bpe"`; Sennrich et al. 2016,
-arXiv:1508.07909).
+arXiv:1508.07909), or into code points, the word mark being one of its own (`unit="characters"`, for languages written
+without spaces).
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import numpy as np
 from zoo.errors import DataError, ModelFileError, require
 from zoo.files import strict_json
 from zoo.preprocess._base import MAX_LENGTH, Preprocessor, RawInput, vocabulary_lines, whole
-from zoo.preprocess.image import load_image
+from zoo.preprocess.image import load_image, made_up_picture
 from zoo.results import Caption
 
 PADDING, START, END, UNKNOWN = range(4)
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 """The first tokens of every vocabulary; they are never part of a caption's text."""
 
-UNITS = ("bpe", "words")
+UNITS = ("bpe", "words", "characters")
 UNSPACED_LANGUAGES = ("zh", "ja", "th")
 """Languages written without spaces between words."""
 
@@ -50,7 +51,7 @@ class CaptionPreprocessor(Preprocessor):
         image_size: (height, width) in pixels.
         max_length: Most tokens of a caption, the end included.
         language: ISO 639-1 code of the captions, or "".
-        unit: "bpe" or "words".
+        unit: "bpe", "words" or "characters".
     """
 
     kind: ClassVar[str] = "captioning"
@@ -109,7 +110,7 @@ class CaptionPreprocessor(Preprocessor):
             max_length: Upper bound of the tokens of a caption; what the longest training caption needs, one more and
                 the end lower it.
             language: ISO 639-1 code, or "".
-            unit: "bpe" or "words".
+            unit: "bpe", "words" or "characters".
 
         Raises:
             DataError: If there is no caption with text.
@@ -119,11 +120,10 @@ class CaptionPreprocessor(Preprocessor):
         counts = Counter(piece for text in captions for piece in _pieces(text, language))
         if not counts:
             raise DataError("The training split has no caption with text; give images with captions.")
-        if unit == "words":
-            common = sorted(counts, key=lambda piece: (-counts[piece], piece))
-            tokens = [*SPECIAL, *common[: vocab_size - len(SPECIAL)]]
-        else:
+        if unit == "bpe":
             tokens = _byte_pairs(counts, vocab_size)
+        else:
+            tokens = [*SPECIAL, *_common(counts if unit == "words" else _characters(counts), vocab_size - len(SPECIAL))]
         settings: dict[str, Any] = {"image_size": image_size, "language": language, "unit": unit}
         first = cls(tokens, max_length=max_length, **settings)
         encoded = {piece: first._encode_piece(piece) for piece in counts}
@@ -191,7 +191,7 @@ class CaptionPreprocessor(Preprocessor):
 
     def made_up(self) -> list[RawInput]:
         """Return a disc on stripes in the model's size, and in two others that must be resized."""
-        return [RawInput.of_image(_disc(*size)) for size in (self.image_size, (100, 60), (40, 130))]
+        return [RawInput.of_image(made_up_picture(*size)) for size in (self.image_size, (100, 60), (40, 130))]
 
     def result(self, request: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> Caption:
         """Turn the serving outputs of one picture into a caption."""
@@ -256,21 +256,24 @@ class CaptionPreprocessor(Preprocessor):
         return ids
 
 
-def _disc(height: int, width: int) -> np.ndarray:
-    """Return a picture uint8 (height, width, 3) of fine stripes, a colour gradient and a disc."""
-    rows, columns = np.indices((height, width))
-    stripes = 255 * ((rows + columns) // 3 % 2)
-    picture = np.stack([stripes, 255 * rows // max(1, height - 1), 255 * columns // max(1, width - 1)], axis=-1)
-    inside = (2 * rows - height) ** 2 * width**2 + (2 * columns - width) ** 2 * height**2 < (height * width) ** 2 // 2
-    picture[inside] = (255, 204, 77)
-    return picture.astype(np.uint8)
-
-
 def _pieces(text: str, language: str) -> list[str]:
     """Cut a caption into words and punctuation marks: "red hair!" -> ["▁red", "▁hair", "!"]."""
     words = unicodedata.normalize("NFC", text).replace(WORD_SIGN, " ").split()
     first = "" if language in UNSPACED_LANGUAGES else WORD_SIGN
     return _PIECE.findall(first + WORD_SIGN.join(words)) if words else []
+
+
+def _common(counts: Counter[str], size: int) -> list[str]:
+    """Return at most `size` keys, the most frequent first, equal ones by code point."""
+    return sorted(counts, key=lambda key: (-counts[key], key))[:size]
+
+
+def _characters(counts: Counter[str]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for piece, count in counts.items():
+        for character in piece:
+            found[character] += count
+    return found
 
 
 def _byte_pairs(counts: Counter[str], vocab_size: int) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from zoo.errors import DataError
 
@@ -28,6 +28,8 @@ MAX_IMAGE_PIXELS = 64_000_000
 
 MAX_IMAGE_BYTES = 256 << 20
 """Picture files with more bytes are refused before they are read."""
+
+_STRIP = 1 << 21  # pixels converted at once
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """File formats that are read; others (such as EPS, which runs a program) are refused."""
@@ -61,7 +63,7 @@ def decode_image(value: Any) -> Image.Image:
     if isinstance(value, np.ndarray):
         return _over_white(_from_array(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return _decode(bytes(value), "The picture")
+        return _upright_rgb(open_image(bytes(value)), "The picture")
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)
         if path.exists() and not path.is_file():
@@ -74,24 +76,43 @@ def decode_image(value: Any) -> Image.Image:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise DataError(f"Cannot read the picture '{path}': {reason}.") from error
-        return _decode(content, f"The picture '{path}'")
+        name = f"The picture '{path}'"
+        return _upright_rgb(open_image(content, name), name)
     raise DataError(f"A picture is a path, bytes, a PIL image or a numpy array, not {type(value).__name__}.")
 
 
-def _decode(content: bytes, name: str) -> Image.Image:
+def made_up_picture(height: int, width: int) -> np.ndarray:
+    """Return fine stripes, a colour gradient and a disc, uint8 (height, width, 3): hard to resize in another way."""
+    rows, columns = np.indices((height, width))
+    stripes = 255 * ((rows + columns) // 3 % 2)
+    picture = np.stack([stripes, 255 * rows // max(1, height - 1), 255 * columns // max(1, width - 1)], axis=-1)
+    inside = (2 * rows - height) ** 2 * width**2 + (2 * columns - width) ** 2 * height**2 < (height * width) ** 2 // 2
+    picture[inside] = (255, 204, 77)
+    return picture.astype(np.uint8)
+
+
+def open_image(content: bytes, name: str = "The picture") -> Image.Image:
+    """Return a picture whose size is known and whose pixels are not yet decoded; `decode_image` takes it.
+
+    Args:
+        content: Encoded bytes.
+        name: What to call it in messages.
+
+    Raises:
+        DataError: If it is no picture of a kind that is read, or its start is damaged.
+    """
     if not content:
         raise DataError(f"{name} is empty; give a {', '.join(FORMATS)} file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            return Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{name} is not a {', '.join(FORMATS)} file, or its start is damaged.") from error
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} has too many pixels; at most {MAX_IMAGE_PIXELS:,} are read.") from error
     except Exception as error:  # decoders raise whatever their format's code ran into
         raise DataError(f"{name} is damaged ({_one_line(error)}).") from error
-    return _upright_rgb(image, name)
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -107,7 +128,8 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     except Exception as error:
         raise DataError(f"{name} is truncated or damaged ({_one_line(error)}).") from error
     with contextlib.suppress(Exception):  # a picture with broken EXIF data is still a picture, taken as stored
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            image = ImageOps.exif_transpose(image)
     try:
         return _over_white(image)
     except Exception as error:
@@ -115,14 +137,24 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """Return 8-bit RGB; transparent parts show white."""
+    """Return 8-bit RGB; transparent parts show white. Of a large picture a strip is converted at a time."""
+    see_through = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    if not see_through and not image.mode.startswith("I"):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    rows = max(1, _STRIP // image.width)
+    if image.height <= rows:
+        return _strip_over_white(image)
+    result = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(image.height, top + rows)))
+        result.paste(_strip_over_white(strip), (0, top))
+    return result
+
+
+def _strip_over_white(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         grey = np.clip(np.asarray(image, np.float64), 0, 65535) / 257.0
-        image = Image.fromarray((grey + 0.5).astype(np.uint8))
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode not in ("RGBA", "LA", "PA", "La", "RGBa") and "transparency" not in image.info:
-        return image.convert("RGB")
+        return Image.fromarray((grey + 0.5).astype(np.uint8)).convert("RGB")
     picture = image.convert({"La": "LA", "PA": "RGBA"}.get(image.mode, "RGBA")).convert("RGBA")
     white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, picture).convert("RGB")
