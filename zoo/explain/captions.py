@@ -40,11 +40,16 @@ def attention_overlay(image: np.ndarray, attention: np.ndarray, strength: float 
     height, width = image.shape[:2]
     heat = np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BICUBIC), np.float64)
     heat = np.clip(heat / max(float(attention.max()), 1e-12), 0.0, 1.0)[..., None]
-    position = heat[..., 0] * (len(_HEAT) - 1)
-    colour = np.stack([np.interp(position, np.arange(len(_HEAT)), channel) for channel in _HEAT.T], -1)
+    colour = heat_colours(heat[..., 0])
     grey = image @ np.array([0.299, 0.587, 0.114])
     faded = (0.75 * grey + 0.25 * 255)[..., None]
     return np.clip(np.rint(faded + (colour - faded) * heat * strength), 0, 255).astype(np.uint8)
+
+
+def heat_colours(heat: np.ndarray) -> np.ndarray:
+    """Return the tint of attention from 0 to 1, (...) -> float (..., 3) from 0 to 255: yellow, orange, red."""
+    position = heat * (len(_HEAT) - 1)
+    return np.stack([np.interp(position, np.arange(len(_HEAT)), channel) for channel in _HEAT.T], -1)
 
 
 def caption_sheet(
