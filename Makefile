@@ -14,7 +14,7 @@ export PYTHONSAFEPATH := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install browser test test-full lint types unit full extras format bench wheel constraints clean
+.PHONY: help demo install browser test test-full lint types unit full extras format bench weights wheel constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ format: $(TEST_STAMP) ## format and fix what ruff can fix
 bench: $(TEST_STAMP) ## training step, and latency on the edge, against stock Keras
 	$(BIN)/python benchmarks/attention_step.py
 	$(BIN)/python benchmarks/peer_latency.py
+
+weights: $(TEST_STAMP) ## train, measure and pack the weights that ship, and write their cards
+	$(BIN)/python tools/ship_weights.py
 
 wheel: $(TEST_STAMP) ## build the wheel and check it in a fresh environment
 	$(BIN)/python tools/check_install.py wheel

@@ -176,7 +176,8 @@ def write_graph(drafts: Drafts, folder: Path) -> None:
         return
     run, scratch = drafts.run, drafts.scratch
     description, weights = scratch / "model.json", scratch / "weights.safetensors"
-    about = {"name": run.name, "config": run.config.to_dict(), "serving_options": drafts.options}
+    options = run.task.serving_options(drafts.options, run.preprocessor)
+    about = {"name": run.name, "config": run.config.to_dict(), "serving_options": options}
     write_json(description, about)
     save_weights(run.model, weights)
     run_worker(

@@ -28,6 +28,7 @@ UNITS = {
     "next_token": "id of the vocabulary",
     "log_probabilities": "of every token to come next",
     "position": "steps so far",
+    "seed": "what is drawn follows from it",
 }
 """What the numbers of inputs and outputs are, by their names."""
 

@@ -48,7 +48,7 @@ FORMAT_VERSION = 1
 WORST = 10
 """Examples shown of every variant."""
 
-_COMMAND_OPTIONS = ("beam_width", "max_length", "batch_size")
+_OWN_OPTIONS = ("names", "budget", "split", "examples", "requests", "runs", "rounds", "timeout")  # not of the file
 _BUDGET = 0.01  # what a command has when it says nothing
 _PACKAGES = ("attention-zoo", "ai-edge-litert", "keras", "tensorflow", "numpy")
 _THUMBNAIL = 160  # pixels
@@ -91,7 +91,7 @@ def write_report(
     if all(variant.error for variant in comparison.variants):
         first = comparison.variants[0]
         raise ExportError(f"No variant of {run.name} could be made; {first.name}: {first.error}")
-    report = describe(run, comparison, {name: value for name, value in options.items() if name in _COMMAND_OPTIONS})
+    report = describe(run, comparison, {name: value for name, value in options.items() if name not in _OWN_OPTIONS})
     rows = {case["row"] for variant in report["variants"] for case in variant.get("worst", ())}
     shown = {row: run.task.example(comparison.requests, row, run.preprocessor)[0] for row in sorted(rows)}
     pictures = {row: picture_address(value) for row, value in shown.items() if _is_picture(value)}
@@ -178,7 +178,7 @@ def _command(run: Run, quantize: str, budget: float, options: Mapping[str, Any])
     if budget != _BUDGET:
         words += ["--budget", f"{budget:g}"]
     for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, (tuple, list)) else [value])]
     return shlex.join(words)
 
 

@@ -185,39 +185,44 @@ class Edge:
         """What the export gate measured."""
         return dict(self.bundle.json("report.json"))
 
-    def predict(self, value: Any) -> Result:
+    def predict(self, value: Any, *, seed: int | None = None) -> Result:
         """Answer for one input.
 
         Args:
             value: What the task takes: a picture (path, PIL image, array), a text, or a price table (CSV path, array).
+            seed: What is drawn at random follows from it; the seed of the export when not given.
 
         Returns:
             A `zoo.results.Caption`, `Classification` or `Forecast`.
 
         Raises:
+            ConfigError: If a seed is given and the file draws nothing, or it is not a 32-bit integer.
             DataError: If the input cannot be used; the message says why.
             ModelFileError: If the interpreter fails.
         """
-        return self.predict_batch([value])[0]
+        return self.predict_batch([value], seed=seed)[0]
 
-    def predict_batch(self, values: Iterable[Any]) -> list[Result]:
+    def predict_batch(self, values: Iterable[Any], *, seed: int | None = None) -> list[Result]:
         """Answer for several inputs, `batch_size` of them in one run; the last run is filled up with copies.
 
         Args:
             values: What `predict` takes, any number.
+            seed: See `predict`; the same for all.
 
         Returns:
             One result an input.
 
         Raises:
+            ConfigError: See `predict`.
             DataError: If an input cannot be used.
             ModelFileError: If the interpreter fails.
         """
         results: list[Result] = []
+        signature, extra = (SIGNATURE, {}) if seed is None else ("sample", {"seed": self._seed(seed)})
         requests = map(self.preprocessor.request, values)
         while batch := list(islice(requests, self.batch_size)):
             rows = {name: np.concatenate([request[name] for request in batch]) for name in batch[0]}
-            outputs = self.run(self.fill(rows))
+            outputs = self.run({**self.fill(rows), **extra}, signature)
             for row, request in enumerate(batch):
                 own = outputs if self.batch_size == 1 else {name: array[[row]] for name, array in outputs.items()}
                 results.append(self.preprocessor.result(request, own))
@@ -226,7 +231,7 @@ class Edge:
     def stream(self, value: Any) -> Iterator[StreamedWord]:
         """Caption a picture word by word, by greedy search whatever the search in the file is.
 
-        With a file whose `beam_width` is 1 the words are those of `predict`.
+        With a file of greedy search without further rules the words are those of `predict`.
 
         Args:
             value: A picture.
@@ -235,7 +240,7 @@ class Edge:
             Words, each as soon as it is whole: when the next begins, the last when the caption ends.
 
         Raises:
-            ConfigError: If the task is not captioning, or the file is older than this.
+            ConfigError: If the task is not captioning, the file is older than this, or it keeps words out (`never`).
             DataError: If the picture cannot be used.
             ModelFileError: If the interpreter fails.
         """
@@ -247,9 +252,24 @@ class Edge:
             raise ConfigError(f"{problem}: use predict.")
         if not {"encode", "step"} <= set(self.signatures):
             raise ConfigError(f"{problem}: it was exported before that; export it again.")
+        if self._keeps_words_out():
+            raise ConfigError(f"{problem}: it was exported to keep some out, which only the whole search does.")
         inputs = self.fill(preprocessor.request(value))
         steps = self.outputs["tokens"][0][1]
         return join_words(stream_tokens(self.run, inputs, self.signatures["step"].inputs, steps), preprocessor)
+
+    def _keeps_words_out(self) -> bool:
+        report = self.bundle.json("report.json") if "report.json" in self.bundle.entries else {}
+        options = report.get("serving_options") if isinstance(report, dict) else None
+        return isinstance(options, dict) and bool(options.get("never"))
+
+    def _seed(self, seed: int) -> np.ndarray:
+        """Return the input `seed`."""
+        if "sample" not in self.signatures:
+            raise ConfigError("This file draws nothing at random, so it takes no seed; export with search='sample'.")
+        if type(seed) is not int or not -(2**31) <= seed < 2**31:
+            raise ConfigError(f"The seed is {seed!r}; it must be a whole number of 32 bits.")
+        return np.array(seed, np.int32)
 
     def run(self, inputs: Mapping[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         """Run the bare model: arrays in, arrays out (see `Graph.run`)."""

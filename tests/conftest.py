@@ -23,6 +23,9 @@ os.environ["PYTHONSAFEPATH"] = "1"
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 _KERAS_HOME = tempfile.TemporaryDirectory(prefix="zoo-keras-")
 os.environ["KERAS_HOME"] = _KERAS_HOME.name
+# Nor is anything left in a user's cache, or taken from there.
+_CACHE = tempfile.TemporaryDirectory(prefix="zoo-cache-")
+os.environ["ZOO_CACHE"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

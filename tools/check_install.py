@@ -1,6 +1,6 @@
 """Build the wheel and try it where the repository is out of sight.
 
-    python tools/check_install.py wheel                # contents, then a smoke test of `edge` from the wheel
+    python tools/check_install.py wheel                # contents, then a smoke test of `edge`, shipped weights and all
     python tools/check_install.py extras [NAME ...]    # a smoke test of every extra, each in a fresh environment
 
 The wheel is checked with the versions of constraints.txt. The extras are checked with the oldest versions setup.cfg
@@ -113,6 +113,7 @@ def check_contents(wheel: Path) -> None:
         base = ROOT / folder.strip()
         prefix = package.strip().replace(".", "/")
         files = [*base.rglob("*.py"), *base.glob("clients/*/*.*"), *base.glob("clients/*/Makefile")]
+        files += [path for path in base.glob("shipped/*/*/**/*") if path.is_file()]
         expected |= {f"{prefix}/{path.relative_to(base).as_posix()}" for path in files}
     if packed != expected:
         raise CheckError(f"{wheel.name} and the folders differ: {sorted(packed ^ expected)}")
@@ -237,7 +238,8 @@ def check_wheel() -> None:
     wheel = build_wheel()
     check_contents(wheel)
     smoke("edge", f"{wheel}[edge]", ROOT / "constraints.txt")
-    print(f"wheel {wheel.name} holds every package and answers from a .tflite")
+    size = wheel.stat().st_size
+    print(f"wheel {wheel.name} ({size:,} bytes) holds every package and answers with the weights that ship")
 
 
 def main() -> int:

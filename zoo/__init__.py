@@ -6,6 +6,7 @@
     run = zoo.train("caption_attn", data="emoji")   # trained by its recipe
     run.evaluate(split="test")
     run.export("caption.tflite")
+    zoo.load("caption_attn/emoji-en").predict("picture.png")   # weights that come with the package
 
 Importing this package imports neither Keras nor TensorFlow nor JAX.
 """

@@ -52,6 +52,11 @@ def default_backend() -> tuple[str, str]:
     return preferred_backend(os.environ, tensorflow=is_installed("tensorflow"), jax=is_installed("jax"))
 
 
+def can_run_keras() -> bool:
+    """Tell whether Keras, a backend and the reader of weights are installed, without importing them."""
+    return all(map(is_installed, ("keras", "safetensors"))) and any(map(is_installed, BACKENDS))
+
+
 @contextlib.contextmanager
 def hush_stderr() -> Iterator[None]:
     """Hold back what C++ code writes to file descriptor 2; show it after all if the body raises."""

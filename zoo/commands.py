@@ -13,22 +13,26 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from zoo import display
-from zoo.backend import hush_stderr, start_backend
+from zoo.backend import can_run_keras, hush_stderr, start_backend
+from zoo.commands_answers import answer_folder, explain_split, is_picture_folder
 from zoo.commands_compare import Compare
 from zoo.commands_data import Data
 from zoo.commands_doctor import Doctor
 from zoo.config import BaseConfig
 from zoo.errors import ConfigError, ModelFileError, ZooError
+from zoo.explain.deletion import Deletion
+from zoo.references import resolve, tflite_path, weights_of
+from zoo.tasks._search_options import SearchOptions
 from zoo.training.config import TrainConfig
 from zoo.training.devices import Choice
 
-_SERVING = ("beam_width", "max_length", "batch_size")
-"""Options of a file that commands take; None leaves the task's default."""
+Search = Annotated[SearchOptions, arg(name="")]
+"""Options of the search as options of a command, without a prefix."""
 
 
 @dataclass(frozen=True)
 class List:
-    """List the models, and the datasets they can be trained on."""
+    """List the models, the datasets they can be trained on, and the weights there are."""
 
     pattern: Positional[str] = "*"
     """Shell-style pattern of the names."""
@@ -47,16 +51,17 @@ class List:
         for name in list_models(self.pattern, task=self.task):
             shown = show(name)
             data = ", ".join(dataset_names(shown["task"]))
-            rows.append({"name": name, "task": shown["task"], "summary": shown["summary"], "datasets": data})
+            row = {"name": name, "task": shown["task"], "summary": shown["summary"], "datasets": data}
+            rows.append({**row, "weights": ", ".join(shown["weights"])})
         display.rows(rows, as_json=self.json, empty=f"No model matches '{self.pattern}'.")
 
 
 @dataclass(frozen=True)
 class Show:
-    """Describe a model: task, paper, configuration, recipes."""
+    """Describe a model (task, paper, configuration, recipes), or a recipe."""
 
     name: Positional[str]
-    """Registered name."""
+    """Registered name, or that of a recipe."""
     json: bool = False
     """Print JSON."""
 
@@ -72,9 +77,11 @@ class Train:
     """Train a model by its recipe; 'zoo train NAME --help' lists every option of the model."""
 
     name: Positional[str] = ""
-    """Registered name of the model; not given with --resume."""
+    """Registered name of the model, or of a recipe; not given with --resume."""
     data: str | None = None
     """Name of a dataset, tfds:NAME, or a path; the recipe's when not given."""
+    data_dir: Path | None = None
+    """Where the files of a named dataset lie, if it does not bring them."""
     quick: bool = False
     """Shrink the recipe to about a minute."""
     out: Path | None = None
@@ -93,11 +100,11 @@ class Train:
     def run(self) -> None:
         """Train, and say where the run is."""
         from zoo.api import resume, train
-        from zoo.registry import architecture
+        from zoo.registry import find_training
         from zoo.tasks import get_task
 
         if self.resume is not None:
-            if self.name or self.data or self.out or self.quick:
+            if self.name or self.data or self.data_dir or self.out or self.quick:
                 raise ConfigError("--resume takes model, data and folder from the run; leave the others out.")
             start_backend(self.backend)
             self._say_where(resume(self.resume, devices=self.devices, backend=self.backend, quiet=self.quiet))
@@ -111,7 +118,7 @@ class Train:
         if groups["options"]:
             # Options that follow from the model's configuration, such as a gap of one window, unless set by hand.
             defaults = type(getattr(self, "options"))().to_dict()  # noqa: B009
-            cls = architecture(self.name)
+            cls, _ = find_training(self.name, self.data)
             for key in get_task(cls.task).data_options(cls.Config.from_dict(groups["model"])):
                 if groups["options"].get(key) == defaults.get(key):
                     groups["options"].pop(key, None)
@@ -119,6 +126,7 @@ class Train:
         run = train(
             self.name,
             self.data,
+            data_dir=self.data_dir,
             quick=self.quick,
             out=self.out,
             devices=self.devices,
@@ -137,18 +145,18 @@ def train_command(arguments: list[str]) -> type[Train]:
     """Return `Train` with the named model's own options, set to what its recipe says.
 
     Args:
-        arguments: The words after `zoo train`; the first that is not an option is the model's name.
+        arguments: The words after `zoo train`; the first is the name of the model or recipe.
     """
     if not arguments or arguments[0].startswith("-"):
         return Train
     from zoo import datasets
-    from zoo.registry import architecture, find_recipe
+    from zoo.registry import find_training
     from zoo.training.plan import make_plan
 
-    cls = architecture(arguments[0])
-    data = _option(arguments, "--data")
-    recipe = find_recipe(cls.name, data)
-    plan = make_plan(cls.name, recipe, data, quick="--quick" in arguments) if recipe or data else None
+    data, data_dir = (_option(arguments, name) for name in ("--data", "--data-dir"))
+    cls, recipe = find_training(arguments[0], data)
+    given = recipe or data
+    plan = make_plan(cls.name, recipe, data, quick="--quick" in arguments, data_dir=data_dir) if given else None
     groups: list[tuple[str, Any, Any]] = [
         ("model", cls.Config, field(default_factory=lambda: plan.config if plan else cls.Config())),
         ("train", TrainConfig, field(default_factory=lambda: plan.train if plan else TrainConfig())),
@@ -166,13 +174,16 @@ class Evaluate:
     """Measure a run on a split, with plain baselines beside it."""
 
     run_folder: Positional[Path]
-    """Run folder."""
+    """Run folder, or weights by name (caption_attn/emoji-en)."""
     split: str = "test"
     """Name of the split."""
     limit: int | None = None
     """At most so many examples."""
     baselines: bool = True
     """Measure the baselines too."""
+    slow: bool = False
+    """Compute metrics that take long too (captioning: METEOR, which needs Java)."""
+    search: Search = field(default_factory=SearchOptions)
     json: bool = False
     """Print JSON."""
 
@@ -181,32 +192,66 @@ class Evaluate:
         from zoo.api import load
 
         start_backend()
-        result = load(self.run_folder).evaluate(self.split, limit=self.limit, baselines=self.baselines)
+        result = load(self.run_folder).evaluate(
+            self.split, limit=self.limit, baselines=self.baselines, slow=self.slow, **self.search.changed()
+        )
         display.evaluation(result, as_json=self.json, folder=self.run_folder)
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Answer one input with a run or a .tflite file (the latter without TensorFlow)."""
+    """Answer one input, or a folder of pictures, with a run or a .tflite file (the latter without TensorFlow)."""
 
     model: Positional[str]
-    """Run folder or .tflite file."""
+    """Run folder, .tflite file, or weights by name (caption_attn/emoji-en)."""
     input: Positional[str]
-    """A picture file, a text, or a CSV file, as the task asks."""
+    """A picture file, a folder of them, a text, or a CSV file, as the task asks."""
+    html: Path | None = None
+    """Pictures: write one page with the answers instead, on which words show where the model looked."""
+    limit: int = 500
+    """At most so many pictures of a folder."""
     stream: bool = False
     """Say a caption word by word while it is made (.tflite files); with --json one line a word."""
+    search: Search = field(default_factory=SearchOptions)
+    quiet: bool = False
+    """Show no progress."""
     json: bool = False
-    """Print JSON."""
+    """Print JSON; for a folder one line a picture."""
 
     def run(self) -> None:
-        """Print the answer."""
-        predictor = _predictor(self.model)
-        if not self.stream:
-            display.result(predictor.predict(self.input), as_json=self.json)
+        """Print the answer, or those of a folder."""
+        predictor = _predictor(self.model, from_file=self.stream)
+        options = self._options(predictor)
+        if self.html is not None or is_picture_folder(predictor, self.input):
+            if self.stream:
+                raise ConfigError("--stream says the words of one picture; leave it out for a folder or a page.")
+            answer_folder(
+                predictor,
+                self.model,
+                self.input,
+                html=self.html,
+                limit=self.limit,
+                as_json=self.json,
+                quiet=self.quiet,
+                options=options,
+            )
+        elif not self.stream:
+            display.result(predictor.predict(self.input, **options), as_json=self.json)
         elif hasattr(predictor, "stream"):
             display.words(predictor.stream(self.input), as_json=self.json)
         else:
             raise ConfigError(f"'{self.model}' is a run, which answers at once; stream from its file: zoo export.")
+
+    def _options(self, predictor: Any) -> dict[str, Any]:
+        """Return the options of `predict`: a file searches as it was exported, and takes a seed at most."""
+        options = self.search.changed()
+        if not options or not hasattr(predictor, "stream"):
+            return options
+        if self.stream or options.pop("search", "") != "sample" or set(options) - {"seed"}:
+            raise ConfigError(
+                f"'{self.model}' searches as it was exported: only --search sample with --seed goes with a file."
+            )
+        return {"seed": options.get("seed", 0)}
 
 
 @dataclass(frozen=True)
@@ -214,7 +259,7 @@ class Export:
     """Write one .tflite file that does the whole task, through the export gate."""
 
     model: Positional[str]
-    """Run folder, or the name of a model (untrained)."""
+    """Run folder, weights by name (caption_attn/emoji-en), or the name of a model (untrained)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("model.tflite")
     """Destination; any ending but .tflite gives a SavedModel folder."""
     quantize: Literal["float32", "float16", "dynamic", "int8", "auto"] = "float32"
@@ -224,10 +269,7 @@ class Export:
     """What auto looks for: the smallest or the fastest file."""
     budget: float = 0.01
     """Largest relative drop of the task's metric that a quantised file may show."""
-    beam_width: int | None = None
-    """Captioning: beams of the search in the graph; 1 is greedy."""
-    max_length: int | None = None
-    """Captioning: most tokens of a caption; the model's own limit when not given."""
+    search: Search = field(default_factory=SearchOptions)
     batch_size: int | None = None
     """Inputs the file answers in one run; 1 when not given."""
     json: bool = False
@@ -237,7 +279,7 @@ class Export:
         """Export, and print the report."""
         from zoo.api import load
 
-        options = {name: value for name in _SERVING if (value := getattr(self, name)) is not None}
+        options = _file_options(self.search, self.batch_size)
         start_backend()
         report = load(self.model).export(
             self.out, quantize=self.quantize, prefer=self.prefer, budget=self.budget, **options
@@ -253,7 +295,7 @@ class Verify:
     """Check a .tflite file: integrity, operators, and its own stored answers, without TensorFlow."""
 
     file: Positional[Path]
-    """The .tflite file."""
+    """The .tflite file, or weights by name (caption_attn/emoji-en)."""
     json: bool = False
     """Print JSON."""
 
@@ -261,7 +303,7 @@ class Verify:
         """Print the report; exit code 1 if a check failed."""
         from zoo.export.verify import verify_file
 
-        report = verify_file(self.file)
+        report = verify_file(tflite_path(self.file))
         display.record(report, as_json=self.json)
         return 0 if report["passed"] else 1
 
@@ -271,7 +313,7 @@ class Bench:
     """Measure size, load time, latency and memory of a .tflite file, without TensorFlow."""
 
     file: Positional[Path]
-    """The .tflite file."""
+    """The .tflite file, or weights by name (caption_attn/emoji-en)."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads to measure with."""
     runs: int = 50
@@ -284,8 +326,10 @@ class Bench:
         from zoo.export.benchmark import bench_file
         from zoo.files import write_json
 
-        report = bench_file(self.file, threads=self.threads, runs=self.runs)
-        path = self.file.with_name(f"{self.file.name}.bench.json")
+        file = tflite_path(self.file)
+        report = bench_file(file, threads=self.threads, runs=self.runs)
+        # Nothing is written beside a file of this package.
+        path = Path(f"{'-'.join(self.file.parts) if file != self.file else self.file}.bench.json")
         write_json(path, report)
         display.record(report, as_json=self.json, note=f"Saved {path}")
 
@@ -295,7 +339,7 @@ class Report:
     """Compare every variant of a run's file on one page: size, speed, memory, metric, and the worst answers."""
 
     run_folder: Positional[Path]
-    """Run folder."""
+    """Run folder, or weights by name (caption_attn/emoji-en)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("report")
     """Folder for report.html, which opens offline, and report.json."""
     budget: float = 0.01
@@ -304,10 +348,7 @@ class Report:
     """At most so many examples of the validation split to compare."""
     threads: tuple[int, ...] = (1, 2)
     """Numbers of threads to measure with."""
-    beam_width: int | None = None
-    """Captioning: beams of the search in the graph; 1 is greedy."""
-    max_length: int | None = None
-    """Captioning: most tokens of a caption; the model's own limit when not given."""
+    search: Search = field(default_factory=SearchOptions)
     batch_size: int | None = None
     """Inputs the file answers in one run; 1 when not given."""
     quiet: bool = False
@@ -320,7 +361,7 @@ class Report:
         from zoo.api import load
         from zoo.export.report import problems, quality_rows, speed_rows
 
-        options = {name: value for name in _SERVING if (value := getattr(self, name)) is not None}
+        options = _file_options(self.search, self.batch_size)
         start_backend()
         with display.progress(quiet=self.quiet) as progress:
             report = load(self.run_folder).report(
@@ -345,7 +386,7 @@ class Inspect:
     """Show what is inside a .tflite file: task, interface, weights, operators, training, licence, sizes."""
 
     file: Positional[Path]
-    """The .tflite file."""
+    """The .tflite file, or weights by name (caption_attn/emoji-en)."""
     json: bool = False
     """Print JSON."""
 
@@ -353,30 +394,50 @@ class Inspect:
         """Print what was found."""
         from zoo.export.inspection import inspect_file
 
-        display.inspection(inspect_file(self.file), as_json=self.json)
+        display.inspection(inspect_file(tflite_path(self.file)), as_json=self.json)
 
 
 @dataclass(frozen=True)
 class Explain:
-    """Draw what the model attended to for its answer."""
+    """Draw what the model attended to for its answer; for captions also measure whether its words rest on that."""
 
     model: Positional[str]
-    """Run folder or .tflite file."""
-    input: Positional[str]
-    """A picture file, a text, or a CSV file, as the task asks."""
+    """Run folder, .tflite file, or weights by name (caption_attn/emoji-en)."""
+    input: Positional[str] = ""
+    """A picture file, a text, or a CSV file, as the task asks; not given with --split."""
     out: Path = Path("explanation.png")
     """The picture to write."""
+    split: str | None = None
+    """Captioning: measure the captions of a split of the run's data instead of one picture's."""
+    limit: int = 100
+    """At most so many pictures of the split."""
+    faithfulness: bool = True
+    """Captioning: hide parts of the picture and see how the probability of every word falls."""
+    deletion: Deletion = field(default_factory=Deletion)
     json: bool = False
     """Print JSON."""
 
     def run(self) -> None:
-        """Answer, and draw the picture."""
-        from zoo.explain.answer import explanation_picture
+        """Answer and draw the picture, or measure a split."""
+        from zoo.explain.answer import explain
 
+        if bool(self.input) == bool(self.split):
+            raise ConfigError("zoo explain takes an input or --split, one of them.")
         predictor = _predictor(self.model)
-        result = predictor.predict(self.input)
-        explanation_picture(predictor.preprocessor, self.input, result, self.out)
-        display.result(result, as_json=self.json, note=f"Wrote {self.out}")
+        if self.split:
+            explain_split(
+                predictor, self.model, self.split, limit=self.limit, deletion=self.deletion, as_json=self.json
+            )
+            return
+        found = explain(predictor, self.input, self.out, deletion=self.deletion, measure=self.faithfulness)
+        if self.json:
+            display.record(found.to_dict(), as_json=True)
+            return
+        display.result(found.result, as_json=False)
+        if found.words:
+            display.rows(found.rows(), as_json=False, empty="")
+        for line in filter(None, (found.note, f"Wrote {self.out}")):
+            print(line)
 
 
 @dataclass(frozen=True)
@@ -384,7 +445,7 @@ class Web:
     """Write a static page that answers with a .tflite file in the browser."""
 
     file: Positional[Path]
-    """The .tflite file."""
+    """The .tflite file, or weights by name (caption_attn/emoji-en)."""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("site")
     """Folder to write: new, empty, or a page written before."""
     litert_dir: Path | None = None
@@ -396,7 +457,7 @@ class Web:
         """Write the folder, and say how to look at it."""
         from zoo.export.web import write_site
 
-        report = write_site(self.file, self.out, litert_dir=self.litert_dir)
+        report = write_site(tflite_path(self.file), self.out, litert_dir=self.litert_dir)
         note = f"Look at it: python -m http.server --directory {self.out}, then http://localhost:8000"
         display.record(report, as_json=self.json, note=note)
 
@@ -460,21 +521,32 @@ COMMANDS: dict[str, type[Any]] = {
 }
 
 
-def _predictor(reference: str) -> Any:
-    """Return what answers: an `Edge` for a .tflite file, a `Run` for a run folder."""
-    path = Path(reference)
-    if path.is_file() or path.suffix == ".tflite":
+def _file_options(search: SearchOptions, batch_size: int | None) -> dict[str, Any]:
+    """Return the options of a file that were given."""
+    return {**search.changed(), **({} if batch_size is None else {"batch_size": batch_size})}
+
+
+def _predictor(reference: str, *, from_file: bool = False) -> Any:
+    """Return what answers: an `Edge` for a .tflite file, a `Run` for a run folder.
+
+    Args:
+        reference: What the user named.
+        from_file: Take the file of weights that have both, as is done anyway where Keras is not installed.
+    """
+    found = resolve(reference)
+    if found.kind == "file" or (found.kind == "shipped" and (from_file or not can_run_keras())):
         from zoo.export.runtime import Edge
 
+        path = tflite_path(reference)
         with hush_stderr():  # LiteRT says which delegate it made
             return Edge(path)
     from zoo.api import load
 
+    if found.kind == "untrained":
+        others = " or ".join([f"zoo train {found.name}", *(f"{found.name}/{name}" for name in weights_of(found.name))])
+        raise ModelFileError(f"'{reference}' is an untrained model; train it, or name trained weights: {others}.")
     start_backend()
-    run = load(reference)
-    if not run.trained:
-        raise ModelFileError(f"'{reference}' is an untrained model; train it first: zoo train {reference}.")
-    return run
+    return load(reference)
 
 
 def _option(arguments: list[str], name: str) -> str | None:

@@ -1,4 +1,7 @@
-"""Runs side by side: what differs, how training went, what was measured. Reads files; needs no Keras."""
+"""Runs side by side: what differs, how training went, what was measured, whose answers are better.
+
+Reads files; needs no Keras.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ConfigError, DataError, ModelFileError
+from zoo.evaluations import read_answers
 from zoo.files import read_json
 from zoo.run import Run, weights_path
 from zoo.training.config import TrainConfig
@@ -18,11 +22,12 @@ from zoo.training.state import StateFiles
 _MAX_HEADER = 64 << 20
 
 
-def compare_runs(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
+def compare_runs(folders: Sequence[str | os.PathLike[str]], evaluations: Sequence[str] = ()) -> dict[str, Any]:
     """Read runs of one task, finished or still training, and put them side by side.
 
     Args:
         folders: Two run folders or more.
+        evaluations: Whose stored answers to compare (see `zoo.evaluations`): one name for all runs, or one for each.
 
     Returns:
         `{"task", "main_metric", "higher_is_better", "differences", "runs"}`. `differences` holds, for each field that
@@ -31,10 +36,13 @@ def compare_runs(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
         `data`, `parameters`, `finished`, `epochs`, `best_epoch` (from 1, by the value `monitor`), `best` and `last`
         (the values of these epochs), `seconds`, `history` (name -> one value an epoch), and `measured` by split: the
         main metric's `value`, its standard error `se`, the number of `examples`, the best `baseline` and its
-        `baseline_value`.
+        `baseline_value`. With `evaluations` there is also `answers`, `{"evaluations", "results"}`: the name of each
+        run's evaluation, and what `Task.compare` returns.
 
     Raises:
-        ConfigError: If there is only one run, one is named twice, or they are of different tasks.
+        ConfigError: If there is only one run, one is named twice, they are of different tasks, there are not as many
+            evaluations, or the task keeps no answers.
+        DataError: If a run has no answers of that evaluation, or they are not to the same examples.
         ModelFileError: If a folder is not a run, or is damaged.
     """
     paths = [Path(folder) for folder in folders]
@@ -54,13 +62,20 @@ def compare_runs(folders: Sequence[str | os.PathLike[str]]) -> dict[str, Any]:
     settings = [_settings(run) for run in runs]
     shared = [name for name in settings[0] if all(name in other for other in settings)]
     values = {name: [setting[name] for setting in settings] for name in shared}
-    return {
+    report = {
         "task": task.name,
         "main_metric": task.main_metric,
         "higher_is_better": task.higher_is_better,
         "differences": {name: found for name, found in values.items() if any(value != found[0] for value in found)},
         "runs": [_describe(run, path) for run, path in zip(runs, paths, strict=True)],
     }
+    if evaluations:
+        names = list(evaluations) * (len(paths) if len(evaluations) == 1 else 1)
+        if len(names) != len(paths):
+            raise ConfigError(f"Name one evaluation for all {len(paths)} runs or one for each, not {len(names)}.")
+        answers = [read_answers(path, name) for path, name in zip(paths, names, strict=True)]
+        report["answers"] = {"evaluations": names, "results": task.compare(answers, runs[0].preprocessor)}
+    return report
 
 
 def table(report: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -82,6 +97,22 @@ def table(report: Mapping[str, Any]) -> list[dict[str, str]]:
         rows.append((f"{report['main_metric']} on {split}", cells))
     rows.append(("seconds", [_show(run["seconds"]) for run in runs]))
     return [{"": name, **dict(zip(short_names(report), cells, strict=True))} for name, cells in rows]
+
+
+def answers_table(report: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the comparison of answers as rows: one a metric and part, one column a run and one its difference."""
+    first, *others = short_names(report)
+    rows = []
+    for result in report["answers"]["results"]:
+        row = {"": f"{result['metric']}, {result['part']} ({result['count']:,})", first: _show(result["values"][0])}
+        for name, value, found in zip(others, result["values"][1:], result["differences"], strict=True):
+            row[name] = _show(value)
+            row[f"{name} - {first}"] = f"{found['difference']:+.4g} ({found['low']:+.4g} to {found['high']:+.4g})"
+            if found["relative"] is not None:
+                ends = f"{found['relative_low']:+.1%} to {found['relative_high']:+.1%}"
+                row[f"{name} - {first}"] += f", {found['relative']:+.1%} ({ends})"
+        rows.append(row)
+    return rows
 
 
 def short_names(report: Mapping[str, Any]) -> list[str]:

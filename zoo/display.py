@@ -84,6 +84,9 @@ def evaluation(report: Mapping[str, Any], *, as_json: bool, folder: Path) -> Non
     for key, value in report["metrics"].items():
         if isinstance(value, (list, tuple)) and len(value) == 2:
             print(f"{key}: {_text(value[0])} to {_text(value[1])}")
+    for name, metrics in columns.items():
+        if isinstance(metrics.get("note"), str):
+            print(_text(f"{name}: {metrics['note']}"))
     for picture in report["pictures"]:
         print(f"picture: {folder / picture}")
 

@@ -19,7 +19,7 @@ class ServingModel(keras.Model):
     """
 
     def __init__(self, serving: Serving) -> None:
-        super().__init__(name="serving")
+        super().__init__(name="serving", dtype="float32")  # inputs are what they say under every policy
         self.network = serving.model
         self._function = serving.function
         self.built = True

@@ -93,17 +93,36 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ZooError(f"Cannot read '{path}': it is not valid JSON ({error}).") from error
 
 
-def cache_folder() -> Path:
-    """Return where this user's programs keep what they can get again, with our name behind it."""
+def cache_folder(name: str = "") -> Path:
+    """Return where this user keeps what can be got again: `ZOO_CACHE`, or our folder in the platform's cache.
+
+    Args:
+        name: A folder in it, which is made if it is missing, readable by this user alone; "" for the whole, not made.
+
+    Raises:
+        ZooError: If the folder cannot be made.
+    """
+    folder = Path(os.environ["ZOO_CACHE"]) if os.environ.get("ZOO_CACHE") else _platform_cache() / "attention-zoo"
+    if not name:
+        return folder
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ZooError(
+            f"Cannot make the cache folder '{folder / name}': {error.strerror or error}; set ZOO_CACHE to another."
+        ) from error
+    return folder / name
+
+
+def _platform_cache() -> Path:
     if os.environ.get("XDG_CACHE_HOME"):
-        base = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    elif os.environ.get("LOCALAPPDATA"):
-        base = Path(os.environ["LOCALAPPDATA"])
-    else:
-        base = Path.home() / ".cache"
-    return base / "attention-zoo"
+        return Path(os.environ["XDG_CACHE_HOME"])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    if os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"])
+    return Path.home() / ".cache"
 
 
 def check_writable(folder: Path, failure: str) -> None:

@@ -10,7 +10,7 @@ import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,9 +20,28 @@ from zoo.errors import ZooError, unknown_name
 if TYPE_CHECKING:
     import keras
 
+    from zoo.preprocess import Preprocessor
+
 _ARCHITECTURES: dict[str, type[Architecture]] = {}
 
 T = TypeVar("T", bound="type[Architecture]")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model that its architecture can fill with weights from elsewhere, such as an installed package.
+
+    Attributes:
+        config: The configuration the weights are for.
+        preprocessor: What they expect of their inputs.
+        assign: Puts the weights into a model built from `config`; raises `ModelFileError` if they cannot be trusted.
+        licence: Terms of the weights: `name`, `credit`, `url`, `weights_may_ship`.
+    """
+
+    config: BaseConfig
+    preprocessor: Preprocessor
+    assign: Callable[[keras.Model], None]
+    licence: dict[str, Any] = field(default_factory=dict)
 
 
 class Architecture:
@@ -35,12 +54,15 @@ class Architecture:
         name: Registered name, equal to the module's name.
         task: Name of the task.
         paper: The work it follows.
+        pretrained_weights: Names that `pretrained` takes, beside the weights that ship with this package. The first is
+            what the bare name of the architecture means where an answer is wanted.
     """
 
     name: ClassVar[str]
     task: ClassVar[str]
     paper: ClassVar[str]
     Config: ClassVar[type[BaseConfig]]
+    pretrained_weights: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def tiny(cls) -> BaseConfig:
@@ -58,6 +80,18 @@ class Architecture:
 
         Nothing by default. It must be deterministic, and use the training examples alone.
         """
+
+    @classmethod
+    def load_parts(cls, model: keras.Model, config: Any) -> None:
+        """Put published weights into the parts that the configuration takes from elsewhere; nothing by default.
+
+        Called once on a new model, before training.
+        """
+
+    @classmethod
+    def pretrained(cls, weights: str) -> Pretrained:
+        """Return what is needed to fill a model with one of `pretrained_weights`; imports no Keras."""
+        raise ZooError(f"Architecture {cls.__name__} lacks pretrained(); define it beside pretrained_weights.")
 
 
 def register(name: str, *, task: str, paper: str) -> Callable[[T], T]:
@@ -134,6 +168,7 @@ class Recipe:
         quick_model: Further model overrides under `--quick`.
         quick_train: Further training overrides under `--quick`.
         quick_options: Further dataset options under `--quick`.
+        limits: What a model trained by it cannot do, a sentence each, for its card; from what the data is.
         default: Whether this is the architecture's recipe when no dataset is named.
     """
 
@@ -149,6 +184,7 @@ class Recipe:
     quick_model: dict[str, Any] | None = None
     quick_train: dict[str, Any] | None = None
     quick_options: dict[str, Any] | None = None
+    limits: tuple[str, ...] = ()
     default: bool = False
 
 
@@ -163,6 +199,27 @@ def find_recipe(name: str, data: str | None = None) -> Recipe | None:
         if recipe.architecture == name and (recipe.default if data is None else recipe.data == data):
             return recipe
     return None
+
+
+def find_training(name: str, data: str | None = None) -> tuple[type[Architecture], Recipe | None]:
+    """Return the architecture and the recipe that a name stands for: an architecture's, or that of a recipe.
+
+    Args:
+        name: A recipe's name has two underscores together, as `caption_attn__emoji`.
+        data: Dataset reference. A recipe named with other data than its own keeps its settings, not its data's options.
+
+    Raises:
+        UnknownNameError: If there is none; the message has the nearest names.
+    """
+    if "__" not in name:
+        return architecture(name), find_recipe(name, data)
+    known = recipes()
+    if name not in known:
+        raise unknown_name("recipe", name, known)
+    recipe = known[name]
+    if data not in (None, recipe.data):
+        recipe = replace(recipe, data=data, options=None, quick_options=None)
+    return architecture(recipe.architecture), recipe
 
 
 @functools.cache

@@ -79,6 +79,25 @@ class Classification(Result):
 
 
 @dataclass(frozen=True)
+class ImageClassification(Result):
+    """A picture's class with its probability.
+
+    Attributes:
+        label: The most probable class.
+        probabilities: Probabilities of the most probable classes, at most ten, the highest first.
+        attention: float32 (h, w): what share of the evidence for the class each place of the picture gave; sums to 1.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+    attention: np.ndarray
+
+    def __str__(self) -> str:
+        """Return the label with its probability."""
+        return f"{self.label}  ({self.probabilities[self.label]:.3f})"
+
+
+@dataclass(frozen=True)
 class Forecast(Result):
     """A forecast in the series' own unit.
 

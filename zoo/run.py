@@ -4,7 +4,9 @@ run.json             format version, architecture, task, data, configurations, l
 preprocessor/        the preprocessor's files
 model.safetensors    the best weights
 history.json         losses and metrics of every epoch
-metrics.json         evaluations by split, baselines beside the model
+metrics.json         evaluations by name (split and serving options), baselines beside the model
+faithfulness.json    what `zoo explain` has measured of a captioner's attention, by split
+answers/             what was answered in each of them, where the task keeps it
 checkpoints/ logs/ pictures/
 """
 
@@ -18,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo import datasets, preprocess
+from zoo import datasets, preprocess, references
 from zoo.config import BaseConfig
 from zoo.doctor import versions
 from zoo.errors import ConfigError, DataError, ModelFileError, ZooError
+from zoo.evaluations import evaluation_name, write_answers
 from zoo.files import read_json, replace_folder, write_json
 from zoo.preprocess import Preprocessor
 from zoo.registry import Architecture, architecture
@@ -48,6 +51,7 @@ class Run:
         train: The training configuration as a dictionary, or None.
         licence: Terms of the training data: `name`, `credit`, `url`, `weights_may_ship`.
         trained: Whether the weights were trained.
+        read_only: Whether nothing is ever written to the folder, as where the weights ship with this package.
     """
 
     def __init__(
@@ -61,10 +65,13 @@ class Run:
         train: dict[str, Any] | None = None,
         licence: dict[str, Any] | None = None,
         trained: bool = False,
+        read_only: bool = False,
+        assign: Callable[[keras.Model], None] | None = None,
     ) -> None:
-        """Keep the parts; the model is built on first use."""
+        """Keep the parts; the model is built on first use, and `assign` fills it where no folder does."""
         self.name, self.config, self.preprocessor, self.folder = name, config, preprocessor, folder
         self.data, self.train, self.licence, self.trained = data, train, licence or {}, trained
+        self.read_only, self._assign = read_only, assign
         self._runners: dict[Any, Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]] = {}
 
     @classmethod
@@ -73,6 +80,24 @@ class Run:
         config = architecture(name).Config().replace(**overrides)
         preprocessor = get_task(architecture(name).task).default_preprocessor(config)
         return cls(name=name, config=config, preprocessor=preprocessor)
+
+    @classmethod
+    def pretrained(cls, name: str, weights: str) -> Run:
+        """Return a run with weights that the architecture gets itself (see `Architecture.pretrained`).
+
+        Raises:
+            ModelFileError: If the weights cannot be read or trusted.
+            MissingExtraError: If the package that carries them is not installed.
+        """
+        found = architecture(name).pretrained(weights)
+        return cls(
+            name=name,
+            config=found.config,
+            preprocessor=found.preprocessor,
+            licence=found.licence,
+            trained=True,
+            assign=found.assign,
+        )
 
     @property
     def architecture(self) -> type[Architecture]:
@@ -90,11 +115,21 @@ class Run:
         from zoo.api import build_from_config
 
         model = build_from_config(self.name, self.config)
-        if self.trained and self.folder is not None:
+        self.fill(model)
+        return model
+
+    def fill(self, model: keras.Model) -> None:
+        """Put this run's weights, if it has any, into a model whose weights have the same names and shapes.
+
+        Raises:
+            ModelFileError: If the weights cannot be read, or do not fit.
+        """
+        if self._assign is not None:
+            self._assign(model)
+        elif self.trained and self.folder is not None:
             from zoo.weights import load_weights
 
             load_weights(model, weights_path(self.folder))
-        return model
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -120,7 +155,8 @@ class Run:
         """
         if not (isinstance(batch_size, int) and 1 <= batch_size <= _MAX_BATCH):
             raise ConfigError(f"The batch size is {batch_size!r}; it must be a number from 1 to {_MAX_BATCH}.")
-        return self.task.serving(self.model, batch_size=batch_size, **options)
+        known = self.task.serving_options(options, self.preprocessor)
+        return self.task.serving(self.model, batch_size=batch_size, **known)
 
     def serving_outputs(
         self, inputs: Mapping[str, np.ndarray], *, batch_size: int = 32, **options: Any
@@ -128,7 +164,7 @@ class Run:
         """Run the serving function in Keras on many examples (first axis); the compiled function is kept."""
         from zoo.execution import compile_serving
 
-        key = (batch_size, tuple(sorted(options.items())))
+        key = (batch_size, repr(sorted(options.items())))
         if key not in self._runners:
             self._runners[key] = compile_serving(self.serving(batch_size=batch_size, **options))
         return self._runners[key](inputs)
@@ -143,41 +179,65 @@ class Run:
         return self.preprocessor.result(request, self.serving_outputs(request, batch_size=1, **options))
 
     def evaluate(
-        self, split: str = "test", *, limit: int | None = None, baselines: bool = True, pictures: bool = True
+        self,
+        split: str = "test",
+        *,
+        limit: int | None = None,
+        baselines: bool = True,
+        pictures: bool = True,
+        slow: bool = False,
+        **options: Any,
     ) -> dict[str, Any]:
         """Measure the model on a split, with the task's plain baselines on the same examples.
 
-        The result is stored in the run's `metrics.json` under the split's name, pictures under `pictures/<split>/`.
+        The evaluation is called after the split and the options (see `zoo.evaluations`). Under that name, unless the
+        folder is read-only, the result is stored in the run's `metrics.json`, pictures in `pictures/`, and the answers,
+        where the task keeps them, in `answers/`.
 
         Args:
             split: Name of the split.
             limit: At most so many examples, spread evenly.
             baselines: Whether to measure the baselines too.
             pictures: Whether to draw pictures.
+            slow: Whether to compute metrics that take long too (captioning: METEOR, which needs Java).
+            **options: The task's serving options, such as `beam_width=3`.
 
         Returns:
-            `{"split", "examples", "metrics", "baselines", "main_metric", "pictures"}`.
+            `{"split", "serving_options", "examples", "metrics", "baselines", "main_metric", "pictures"}`.
+
+        Raises:
+            ConfigError: If an option does not exist or is out of range.
+            DataError: If there is no such split, or it is empty.
         """
         dataset = self.dataset()
-        requests = self.task.requests(dataset.split(split), self.preprocessor, limit=limit)
+        requests = self.task.requests(
+            dataset.split(split), self.preprocessor, limit=limit, training=dataset.split("train")
+        )
         if len(requests) == 0:
             raise DataError(f"The split '{split}' has no examples to evaluate; choose another split or give more data.")
-        outputs = self.serving_outputs(requests.inputs)
+        outputs = self.serving_outputs(requests.inputs, **options)
+        measured = (
+            self.task.baselines(dataset, split, self.preprocessor, requests, run=self, slow=slow) if baselines else {}
+        )
         result: dict[str, Any] = {
             "split": split,
+            "serving_options": options,
             "examples": len(requests),
             "main_metric": self.task.main_metric,
-            "metrics": self.task.score(outputs, requests, self.preprocessor),
-            "baselines": self.task.baselines(dataset, split, self.preprocessor, requests) if baselines else {},
+            "metrics": self.task.score(outputs, requests, self.preprocessor, slow=slow),
+            "baselines": measured,
             "pictures": [],
         }
-        if self.folder is not None:
+        if self.folder is not None and not self.read_only:
+            name = evaluation_name(split, options)
+            if answers := self.task.answers(outputs, requests, self.preprocessor):
+                write_answers(self.folder, name, answers)
             if pictures:
-                folder = self.folder / "pictures" / split
+                folder = self.folder / "pictures" / name
                 draw = functools.partial(self.task.pictures, outputs=outputs, requests=requests)
                 replace_folder(folder, lambda new: draw(new, preprocessor=self.preprocessor))
                 result["pictures"] = sorted(str(path.relative_to(self.folder)) for path in folder.iterdir())
-            write_json(self.folder / "metrics.json", {**self.metrics, split: result})
+            write_json(self.folder / "metrics.json", {**self.metrics, name: result})
         return result
 
     def export(self, path: str | Path, *, quantize: str = "float32", **options: Any) -> dict[str, Any]:
@@ -240,7 +300,7 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
-        """Read a run folder; the model is built on first use.
+        """Read a run folder; the model is built on first use. Of weights that ship, every file is checked first.
 
         Raises:
             ModelFileError: If it is not a run folder, is damaged, or was made by a newer version.
@@ -249,6 +309,9 @@ class Run:
         path = folder / "run.json"
         if not path.is_file():
             raise ModelFileError(f"'{folder}' is not a run folder: it has no run.json; train with 'zoo train'.")
+        sealed = (folder / references.MANIFEST).is_file()
+        if sealed:
+            references.check_shipped(folder)
         try:
             stored = read_json(path)
             version = stored["format_version"]
@@ -265,6 +328,7 @@ class Run:
                 train=stored["train"],
                 licence=stored["licence"],
                 trained=True,
+                read_only=sealed,
             )
         except ModelFileError:
             raise

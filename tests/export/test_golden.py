@@ -19,7 +19,7 @@ from zoo.preprocess import Preprocessor, RawInput
 from zoo.registry import architecture
 from zoo.tasks import Requests, get_task
 
-MADE_UP = {"captioning": 3, "text_classification": 4, "forecasting": 3}
+MADE_UP = {"captioning": 3, "image_classification": 3, "text_classification": 4, "forecasting": 3}
 
 
 @pytest.fixture(params=zoo.list_models())

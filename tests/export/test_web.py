@@ -122,7 +122,7 @@ def test_incomplete_or_altered_litert_is_refused(litert: Path, model: Path, tmp_
 
 
 def test_without_npm_the_error_says_what_to_do(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         ExportError, match="npm, which is not on this machine; install Node.js, or .* --litert-dir"
@@ -138,7 +138,7 @@ def test_a_failing_npm_is_one_line(model: Path, tmp_path: Path, monkeypatch: pyt
         f"#!{sys.executable}\nimport sys\nsys.exit('npm warn old\\nnpm error code ENOTFOUND\\nnpm error more')\n"
     )
     npm.chmod(0o755)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         ExportError, match=r"\(npm error code ENOTFOUND\); check the network, or .*--litert-dir"
@@ -148,6 +148,7 @@ def test_a_failing_npm_is_one_line(model: Path, tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ZOO_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "attention-zoo"
     monkeypatch.delenv("XDG_CACHE_HOME")

@@ -382,7 +382,7 @@ def test_npm_is_asked_once(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
     for number in range(2):
         with pytest.raises(SystemExit) as stopped:
             main(["web", str(models["forecasting"]), "-o", str(tmp_path / str(number)), "--json"])

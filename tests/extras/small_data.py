@@ -31,6 +31,19 @@ def _pictures(folder: Path) -> Path:
     return folder
 
 
+def _labelled_pictures(folder: Path) -> Path:
+    """Squares of a colour, which is their class, on a noisy ground: a folder a class."""
+    rng = np.random.default_rng(0)
+    for label, colour in (("red", (220, 30, 30)), ("green", (30, 180, 60)), ("blue", (40, 60, 220))):
+        (folder / label).mkdir()
+        for number in range(30):
+            pixels = rng.integers(200, 256, (40, 40, 3)).astype(np.uint8)
+            row, column = rng.integers(2, 18, 2)
+            pixels[row : row + 18, column : column + 18] = colour
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    return folder
+
+
 def _texts(folder: Path) -> Path:
     """Sentences whose class is decided by one word."""
     rng = np.random.default_rng(0)
@@ -62,6 +75,7 @@ def _series(folder: Path) -> Path:
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "captioning": _pictures,
+    "image_classification": _labelled_pictures,
     "text_classification": _texts,
     "forecasting": _series,
 }
@@ -69,10 +83,31 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 INPUTS: dict[str, Callable[[Path], str]] = {
     "captioning": lambda path: str(path / "7.png"),
+    "image_classification": lambda path: str(path / "red" / "7.png"),
     "text_classification": lambda path: "a lovely film",
     "forecasting": str,
 }
 """Task -> function from that path to one input for `predict`."""
+
+
+SHIPPED = {
+    "caption_attn/emoji-en": "captioning",
+    "caption_attn/emoji-zh": "captioning",
+    "price_attn/stocks": "forecasting",
+    "text_attn/reviews_zh": "text_classification",
+    "text_attn/tweets": "text_classification",
+}
+"""Weights in the wheel -> their task."""
+
+
+def shipped_inputs(folder: Path) -> dict[str, str]:
+    """Return one input for each of the weights in the wheel, made in a folder."""
+    made: dict[str, str] = {}
+    for task in sorted(set(SHIPPED.values())):
+        place = folder / f"shipped_{task}"
+        place.mkdir()
+        made[task] = INPUTS[task](MAKERS[task](place))
+    return {name: made[task] for name, task in SHIPPED.items()}
 
 
 def assert_same_answer(first: Any, second: Any, *, tolerance: float, where: str = "the answer") -> None:

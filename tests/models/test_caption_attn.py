@@ -13,7 +13,7 @@ from zoo.models.caption_attn import CaptionAttn
 
 def inputs(config: CaptionAttn.Config, count: int = 2) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    size = config.image_size
+    size = config.side
     tokens = rng.integers(4, config.vocab_size, (count, config.max_length)).astype(np.int32)
     tokens[:, 0] = 1
     return {"image": rng.integers(0, 256, (count, size, size, 3)).astype(np.uint8), "tokens": tokens}
@@ -58,7 +58,7 @@ def test_the_picture_matters_and_its_type_does_not(tiny: tuple[keras.Model, Capt
 def test_the_encoder_knows_where_things_are(tiny: tuple[keras.Model, CaptionAttn.Config]) -> None:
     """A plain picture gives different vectors in different cells: positions are added."""
     model, config = tiny
-    plain = np.full((1, config.image_size, config.image_size, 3), 128.0, np.float32)
+    plain = np.full((1, config.side, config.side, 3), 128.0, np.float32)
     cells = np.asarray(model.get_layer("encoder")(plain, training=False))
     assert cells.shape == (1, 3, 3, config.d_model)
     flat = cells.reshape(9, -1)

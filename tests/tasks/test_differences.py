@@ -33,7 +33,8 @@ def test_captions_differ_by_tokens_then_by_score() -> None:
 def test_classes_differ_by_answer_then_by_probability() -> None:
     expected = {"probabilities": np.float32([[0.5, 0.3, 0.2], [1, 0, 0], [0.5, 0.48, 0.02]])}
     actual = {"probabilities": np.float32([[0.45, 0.25, 0.3], [1, 0, 0], [0.48, 0.5, 0.02]])}
-    np.testing.assert_allclose(get_task("text_classification").difference(expected, actual), [0.1, 0, 1.02], atol=1e-7)
+    for name in ("text_classification", "image_classification"):
+        np.testing.assert_allclose(get_task(name).difference(expected, actual), [0.1, 0, 1.02], atol=1e-7)
 
 
 def test_forecasts_differ_relative_to_their_size() -> None:
@@ -61,7 +62,7 @@ def test_examples_without_truth(name: str) -> None:
     if name == "text_classification":
         assert value == "[UNK]"  # what nothing but white space becomes
     else:
-        array = request["image"][0] if name == "captioning" else request["window"][0, :, preprocessor.target_index]
+        array = request["image"][0] if "image" in request else request["window"][0, :, preprocessor.target_index]
         np.testing.assert_array_equal(value, array)
 
 
@@ -77,6 +78,11 @@ def test_examples_with_truth() -> None:
     classes = task.default_preprocessor(architecture("text_attn").tiny())
     requests = Requests({"tokens": np.zeros((2, 4), np.int32)}, (["good", "bad"], np.array([1, 0])), ["0", "1"])
     assert task.example(requests, 0, classes) == ("good", "class_1")
+    task = get_task("image_classification")
+    labels = task.default_preprocessor(architecture("image_efficientnet_lite").tiny())
+    value, said = task.example(Requests({"image": images}, np.array([2, 0]), ["0", "1"]), 0, labels)
+    np.testing.assert_array_equal(value, images[0])
+    assert said == "class_2"
     task = get_task("forecasting")
     series = task.default_preprocessor(architecture("price_attn").tiny())
     window = np.random.default_rng(0).normal(size=(2, series.window, len(series.columns))).astype(np.float32)  # type: ignore[attr-defined]

@@ -161,6 +161,7 @@ def test_state_files_keep_the_last_two(tmp_path: Path) -> None:
     assert read["empty"].shape == (0, 4)
 
 
+@settings(deadline=None)
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_any_flipped_bit_of_a_checkpoint_is_seen(place: int, bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

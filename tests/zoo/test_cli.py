@@ -71,16 +71,15 @@ def _bad_data(folder: Path) -> dict[str, tuple[str, Path, str]]:
     truncated.mkdir()
     for number in range(30):
         Image.fromarray(np.full((32, 32, 3), number * 8, np.uint8)).save(truncated / f"{number}.png")
-    whole = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    Image.fromarray(whole).save(truncated / "0.png")
-    (truncated / "0.png").write_bytes((truncated / "0.png").read_bytes()[:3000])
+    for number in range(16):
+        (truncated / f"{number}.png").write_bytes((truncated / f"{number}.png").read_bytes()[:60])
     lines = [json.dumps({"file": f"{number}.png", "captions": [f"grey {number}"]}) for number in range(30)]
     _write(truncated / "captions.jsonl", "\n".join(lines))
     texts = "\n".join(f"some text {number},a" for number in range(40))
     return {
         "empty folder": ("caption_attn", folder / "empty", "empty"),
         "missing image": ("caption_attn", pictures, "gone.png"),
-        "truncated image": ("caption_attn", truncated, "0.png"),
+        "truncated images": ("caption_attn", truncated, "16 of 30 pictures"),
         "no label column": ("text_attn", _write(folder / "a.csv", "text,mark\n" + texts), "label"),
         "single class": ("text_attn", _write(folder / "b.csv", "text,label\n" + texts), "class"),
         "short series": ("price_attn", _write(folder / "c.csv", _prices(20)), "rows"),
@@ -94,7 +93,7 @@ def _bad_data(folder: Path) -> dict[str, tuple[str, Path, str]]:
     [
         "empty folder",
         "missing image",
-        "truncated image",
+        "truncated images",
         "no label column",
         "single class",
         "short series",

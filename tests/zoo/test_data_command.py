@@ -1,9 +1,10 @@
-"""`zoo data prepare`: what it writes and says, bad usage, and a training from what it wrote."""
+"""`zoo data prepare` and `check`: what they write and say, bad usage, and a training from what was written."""
 
 from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,12 +54,14 @@ def test_json_and_a_name_that_says_its_task(run: Call, tmp_path: Path) -> None:
         (["data", "sort", "emoji"], 2, "invalid choice 'sort'"),
         (["data", "prepare", "stocks"], 2, "--out"),
         (["data", "prepare", "stoks", "-o", "x"], 2, "Did you mean stocks"),
-        (["data", "prepare", ".", "-o", "x"], 2, "say it with --task: captioning, forecasting, text_classification"),
+        (["data", "prepare", ".", "-o", "x"], 2, "say it with --task: captioning, forecasting, "),
         (["data", "prepare", ".", "-o", "x", "--task", "poetry"], 2, "There is no task 'poetry'"),
         (["data", "prepare", "stocks", "-o", "x", "--task", "captioning"], 1, "is for forecasting, not for captioning"),
         (["data", "prepare", "stocks", "-o", "x", "--options.gapp", "3"], 2, "no field 'gapp'. Did you mean gap"),
         (["data", "prepare", "stocks", "-o", "x", "--shards", "0"], 1, "number of shards is 0; it must be 1 to"),
         (["data", "prepare", "stocks", "-o", "."], 1, "is not empty"),
+        (["data", "check", "stocks", "-o", "x"], 2, "writes nothing; leave --out out"),
+        (["data", "check", "stoks"], 2, "Did you mean stocks"),
     ],
 )
 def test_usage(
@@ -70,6 +73,36 @@ def test_usage(
     assert found == code and out == "" and message in err
     assert err.startswith("zoo: error: ") and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_check_lists_what_training_leaves_out(run: Call, tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
+    """All of them, also where they are too many to train; nothing is written."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(tiny_data("captioning"), folder)
+    code, out, err = run("data", "check", folder, "--task", "captioning")
+    assert (code, err) == (0, "") and out.splitlines()[0] == "Nothing is left out." and "train: 48 records" in out
+    for number in range(14):
+        (folder / f"{number}.png").write_bytes(b"")
+    code, out, err = run("data", "check", folder, "--task", "captioning")
+    assert (code, err) == (1, "") and out.count(".png") == 14 and "is empty; give a PNG" in out
+    for number in range(14, 40):
+        (folder / f"{number}.png").unlink()
+    code, out, err = run("data", "check", folder, "--task", "captioning", "--json")
+    report = json.loads(out)
+    assert (code, err, report["splits"]) == (1, "", {}) and len(report["left_out"]) == 40
+    assert {"file": "20.png", "reason": f"is not in the folder '{folder}' (line 21)"} in report["left_out"]
+    assert report["problem"].startswith("40 of 60 pictures of")
+    code, out, err = run("data", "check", folder, "--task", "captioning", "--quiet")
+    assert code == 1 and out.count(".png") == 40 and err.startswith("zoo: error: 40 of 60 pictures of")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures"]
+
+
+def test_check_of_a_table(run: Call, tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
+    code, out, err = run("data", "check", tiny_data("text_classification"), "--task", "text_classification")
+    assert (code, err) == (0, "") and "train: 96 records" in out
+    (tmp_path / "bad.csv").write_text("text,mark\na,b\n", encoding="utf-8")
+    code, out, err = run("data", "check", tmp_path / "bad.csv", "--task", "text_classification")
+    assert (code, out) == (1, "") and "has no column 'label'" in err
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,17 @@ import numpy as np
 import pytest
 
 from zoo.errors import ZooError
-from zoo.files import read_json, replace_folder, strict_json, to_json, write_beside, write_bytes, write_json, write_text
+from zoo.files import (
+    cache_folder,
+    read_json,
+    replace_folder,
+    strict_json,
+    to_json,
+    write_beside,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -96,3 +107,18 @@ def test_json_that_parsers_read_differently_is_refused(content: str) -> None:
 
 def test_numbers_of_64_bits_are_read() -> None:
     assert strict_json(b"[-9223372036854775808, 9223372036854775807, 1e300]") == [-(2**63), 2**63 - 1, 1e300]
+
+
+def test_the_cache_folder_is_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "a" / "cache"))
+    assert cache_folder() == tmp_path / "a" / "cache" and not cache_folder().exists()
+    folder = cache_folder("features")
+    assert folder == cache_folder("features") == tmp_path / "a" / "cache" / "features"
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o700 for path in (folder, folder.parent))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ZooError, match=r"Cannot make the cache folder '.*file.features': .*; set ZOO_CACHE"):
+        cache_folder("features")
+    monkeypatch.delenv("ZOO_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder("features") == tmp_path / "attention-zoo" / "features"

@@ -61,5 +61,12 @@ RECIPE = Recipe(
         "monitor_mode": "max",
     },
     quick_train={"epochs": 2},
+    limits=(
+        "It knows Twemoji's drawings and nothing else: a photograph too is answered with the name of an emoji.",
+        "It does well on variants of emoji it has seen (skin tones, genders, directions). An emoji whose whole group "
+        "was held out is mostly named wrongly, and a flag it has not seen cannot be named at all.",
+        "On held-out groups a rule that knows this artwork's palette (recolour the nearest picture) can do better.",
+        "The score says how likely the model finds its words, not whether they are right.",
+    ),
     default=True,
 )

@@ -22,4 +22,9 @@ RECIPE = Recipe(
     model={"dropout": 0.3, "d_model": 32},
     train={"epochs": 5, "batch_size": 128, "learning_rate": 4e-3, "weight_decay": 0.3},
     quick_train={"epochs": 3},
+    limits=(
+        "It does not foresee where the index goes; what it gives is the width of the bands.",
+        "Daily bars of the S&P 500, trained on 1999 to 2012. Other series, intervals and years were not tested.",
+        "Not a basis for trading.",
+    ),
 )

@@ -36,5 +36,13 @@ RECIPE = Recipe(
     model={"dropout": 0.3, "d_model": 32},
     train={"epochs": 5, "batch_size": 128, "learning_rate": 4e-3, "weight_decay": 0.3},
     quick_train={"epochs": 2},
+    limits=(
+        "It does not foresee where prices go: the mean is no better than the last price, and no skill is claimed. What "
+        "it gives is the width of the bands.",
+        "Daily bars of four large American companies, trained on 2000 to mid 2009. Other shares, intervals and years "
+        "were not tested; the bands of a calmer or wilder market may be too wide or too narrow.",
+        "A split of shares that the table does not mark looks like a fall of half.",
+        "Not a basis for trading.",
+    ),
     default=True,
 )

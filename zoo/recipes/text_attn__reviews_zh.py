@@ -63,4 +63,10 @@ RECIPE = Recipe(
         "monitor_mode": "max",
     },
     quick_train={"epochs": 1, "steps_per_epoch": 150, "ema": 0.98},
+    limits=(
+        "Chinese only; reviews of books, hotels and goods in shops. Other kinds of text were not tested.",
+        "There is no neutral class: every text is called negative or positive, a neutral or unrelated one too.",
+        "Of a review of over 160 characters only the first 80 and the last 80 are read.",
+        "The probabilities are those of a model trained with smoothed labels; they are not calibrated.",
+    ),
 )

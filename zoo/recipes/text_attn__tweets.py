@@ -51,5 +51,13 @@ RECIPE = Recipe(
         "monitor_mode": "max",
     },
     quick_train={"epochs": 1, "steps_per_epoch": 250, "ema": 0.98},
+    limits=(
+        "English only; tweets about products, airlines and news. Other kinds of text were not tested.",
+        "It reads the first 44 tokens of a text.",
+        "Labels are by crowd workers, who did not always agree, so that no model can be right every time; texts that "
+        "stayed undecided were left out.",
+        "The probabilities are those of a model trained with smoothed labels and balanced classes; they are not "
+        "calibrated to how often each class occurs.",
+    ),
     default=True,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from zoo.errors import unknown_name
 from zoo.registry import _load_package
-from zoo.tasks._base import Examples, Requests, Serving, Signature, Task
+from zoo.tasks._base import Examples, Lesson, Requests, Serving, Signature, Task
 
-__all__ = ["Examples", "Requests", "Serving", "Signature", "Task", "get_task", "task_names"]
+__all__ = ["Examples", "Lesson", "Requests", "Serving", "Signature", "Task", "get_task", "task_names"]
 
 
 def _tasks() -> dict[str, Task]:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from zoo.config import BaseConfig
+from zoo.errors import ConfigError
 from zoo.preprocess import Preprocessor, RawInput
 
 if TYPE_CHECKING:
     import keras
 
     from zoo.datasets import Dataset, Record, Source
+    from zoo.run import Run
+    from zoo.training.config import TrainConfig
+    from zoo.training.stages import Stage
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,6 +38,28 @@ class Examples(Protocol):
         `rng` is given in training only: augmentation draws from it, and nothing else is random.
         """
         ...
+
+
+@dataclass
+class Lesson:
+    """What one stage of training needs of a task.
+
+    Attributes:
+        model: The model to train: the whole one, or the part of it that learns, with the same layers.
+        examples: Of the training split, for `model`.
+        held_out: Of the validation split, for `model`.
+        compile_arguments: `loss`, `metrics` and `weighted_metrics` for `keras.Model.compile`.
+        wrap: Turns training batches into others, with the model as it is at that moment; None to train on them as they
+            are. What it returns has `get_state` and `set_state`, as grain's iterators have.
+        measure: Gives further values of an epoch with the model as it is, such as a metric of its answers, or is None.
+    """
+
+    model: keras.Model
+    examples: Examples
+    held_out: Examples
+    compile_arguments: dict[str, Any]
+    wrap: Callable[[Any], Any] | None = None
+    measure: Callable[[], dict[str, float]] | None = None
 
 
 @dataclass
@@ -152,29 +178,134 @@ class Task(ABC):
     def examples(self, source: Source, preprocessor: Preprocessor, config: Any) -> Examples:
         """Return the training examples of a split."""
 
+    def check_stage(self, run: Run, stage: Stage) -> None:
+        """Check that a model has a stage of training; by default it has the first one only.
+
+        Raises:
+            ConfigError: If it has not.
+        """
+        if stage.finetune or stage.goal != "likelihood":
+            raise ConfigError(f"'{run.name}' has no stage '{stage.name}'; set train.{stage.name}_epochs to 0.")
+
+    def lesson(
+        self,
+        model: keras.Model,
+        run: Run,
+        source: Source,
+        held_out: Source,
+        stage: Stage,
+        train: TrainConfig,
+        say: Callable[[str], None],
+    ) -> Lesson:
+        """Return what a stage of training needs; by default one stage of all weights on the task's examples.
+
+        Args:
+            model: The whole model, with the weights at which the stage begins.
+            run: Configuration and preprocessor.
+            source: The training split.
+            held_out: The validation split.
+            stage: The stage.
+            train: Hyper-parameters.
+            say: Told what takes long.
+        """
+        return Lesson(
+            model=model,
+            examples=self.examples(source, run.preprocessor, run.config),
+            held_out=self.examples(held_out, run.preprocessor, run.config),
+            compile_arguments=self.compile_arguments(label_smoothing=train.label_smoothing),
+        )
+
     @abstractmethod
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """Return `loss`, `metrics` and `weighted_metrics` for `keras.Model.compile`."""
+
+    def serving_options(self, options: Mapping[str, Any], preprocessor: Any) -> dict[str, Any]:
+        """Return what `serving` takes for the options a person gives; only the preprocessor knows what a word is.
+
+        Raises:
+            ConfigError: If it does not know one.
+        """
+        return dict(options)
 
     @abstractmethod
     def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
         """Return the serving function of a model; options are the task's own (captioning: beam width, length)."""
 
     @abstractmethod
-    def requests(self, source: Source, preprocessor: Preprocessor, *, limit: int | None = None) -> Requests:
-        """Return serving inputs and truth for the records of a split (evenly spread if there are over `limit`)."""
+    def requests(
+        self,
+        source: Source,
+        preprocessor: Preprocessor,
+        *,
+        limit: int | None = None,
+        training: Source | None = None,
+    ) -> Requests:
+        """Return serving inputs and truth for the records of a split.
+
+        Args:
+            source: The split.
+            preprocessor: Fitted.
+            limit: Most examples; of more, so many are spread evenly.
+            training: The training split, for tasks that tell the examples which it answers from the others.
+        """
 
     @abstractmethod
     def score(
-        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor
+        self,
+        outputs: Mapping[str, np.ndarray],
+        requests: Requests,
+        preprocessor: Preprocessor,
+        *,
+        slow: bool = False,
     ) -> dict[str, Any]:
-        """Return the metrics of serving outputs (first axis = example) against the truth, standard errors included."""
+        """Return the metrics of serving outputs (first axis = example) against the truth, standard errors included.
+
+        With `slow` also those that take many seconds. What is left out has its reason in `note`.
+        """
 
     @abstractmethod
     def baselines(
-        self, dataset: Dataset, split: str, preprocessor: Preprocessor, requests: Requests
+        self,
+        dataset: Dataset,
+        split: str,
+        preprocessor: Preprocessor,
+        requests: Requests,
+        *,
+        run: Run | None = None,
+        slow: bool = False,
     ) -> dict[str, dict[str, Any]]:
-        """Return the metrics of the plain baselines on the same requests, by name of the baseline."""
+        """Return the metrics of the plain baselines on the same requests, by name of the baseline.
+
+        Args:
+            dataset: Its training split is what baselines learn from.
+            split: Name of the split that the requests are of.
+            preprocessor: Fitted.
+            requests: The examples.
+            run: What is evaluated, for baselines that use what it is made of, such as its encoder.
+            slow: As in `score`.
+        """
+
+    def answers(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Preprocessor
+    ) -> list[dict[str, Any]]:
+        """Return what an evaluation stores of each answer, with all that `compare` needs; nothing by default."""
+        return []
+
+    def compare(
+        self, answers: Sequence[Sequence[Mapping[str, Any]]], preprocessor: Preprocessor
+    ) -> list[dict[str, Any]]:
+        """Compare the stored answers of several systems to the same examples with those of the first.
+
+        Returns:
+            A record a metric and part of the examples: `part`, `metric`, `count`, `values` (one a system), and
+            `differences`, one for each system but the first: `difference`, `low`, `high` (95% interval), `relative`,
+            `relative_low`, `relative_high` (None where the first is 0).
+
+        Raises:
+            ConfigError: If the task stores no answers.
+            DataError: If the answers are not to the same examples, or are damaged.
+        """
+        raise ConfigError(f"Runs of {self.name} keep no answers to compare.")
 
     @abstractmethod
     def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -92,6 +92,11 @@ class CaptionExamples:
         shifted[shifted == END] = PADDING  # nothing follows the end
         return {"image": images, "tokens": shifted}, targets, (targets != PADDING).astype(np.float32)
 
+    def images(self, indices: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+        """Return the pictures alone, uint8 (B, H, W, 3); augmented where there is a random generator."""
+        found = self._read(indices, np.zeros(len(indices)))[0] if self._kept is None else self._kept[0][indices]
+        return found if rng is None else augment_images(found, rng, self._augment)
+
     def _read_all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return all pictures, the targets of all captions, and where those of every picture begin (and the end)."""
         images = np.empty((len(self._source), *self._preprocessor.image_size, 3), np.uint8)

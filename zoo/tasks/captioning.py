@@ -7,8 +7,8 @@ further signatures do it step by step (`zoo.tasks._caption_steps`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,10 @@ from zoo.errors import ConfigError
 from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
 from zoo.preprocess.image import decode_image, load_image
-from zoo.tasks._base import Requests, Serving, Task, spread
+from zoo.tasks._base import Lesson, Requests, Serving, Task, spread
 from zoo.tasks._caption_examples import SAMPLED, CaptionExamples, TrainingCaptions
+from zoo.tasks._caption_scores import CaptionTruth, caption_answers, compare_answers, score_captions
+from zoo.tasks._search_options import SearchOptions, words_to_ids
 
 if TYPE_CHECKING:
     import keras
@@ -29,22 +31,6 @@ if TYPE_CHECKING:
 _BASELINE_SIZE = (72, 72)
 _RAW_PIXELS = 128 * 128  # golden pictures with more pixels are stored in the model's size
 _SHOWN = 24
-_SHOWN_WORDS = 8
-
-
-@dataclass
-class CaptionTruth:
-    """What captions are judged against; one entry an example.
-
-    Attributes:
-        references: True captions.
-        groups: Labels of what belongs together (variants of one thing).
-        flags: Whether it is a flag, whose name cannot be guessed unless it was seen.
-    """
-
-    references: list[tuple[str, ...]]
-    groups: list[str]
-    flags: list[bool]
 
 
 class CaptioningTask(Task):
@@ -69,7 +55,7 @@ class CaptioningTask(Task):
         """
         return CaptionPreprocessor.fit(
             TrainingCaptions(dataset.split("train")),
-            image_size=(config.image_size, config.image_size),
+            image_size=(config.side, config.side),
             vocab_size=config.vocab_size,
             max_length=config.max_length,
             language=dataset.language,
@@ -85,7 +71,7 @@ class CaptioningTask(Task):
         words = [f"▁word{i}" for i in range(len(SPECIAL), config.vocab_size)]
         return CaptionPreprocessor(
             [*SPECIAL, *words],
-            image_size=(config.image_size, config.image_size),
+            image_size=(config.side, config.side),
             max_length=config.max_length,
             unit=config.vocabulary,
         )
@@ -98,6 +84,17 @@ class CaptioningTask(Task):
         """Return pictures with captions; augmented when drawn for training."""
         return CaptionExamples(source, preprocessor, config.augment)
 
+    def check_stage(self, run: Any, stage: Any) -> None:
+        """See the base class; there is fine-tuning for pretrained encoders, and self-critical training for all."""
+        if stage.finetune and run.config.encoder == "cnn":
+            raise ConfigError("The encoder cnn learns from the beginning; set train.finetune_epochs to 0.")
+
+    def lesson(self, model: keras.Model, run: Any, source: Source, held_out: Source, *others: Any) -> Lesson:
+        """See the base class and `zoo.tasks._caption_lessons`."""
+        from zoo.tasks._caption_lessons import caption_lesson
+
+        return caption_lesson(self, model, run, source, held_out, *others)
+
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """Return cross-entropy and the accuracy of the next token."""
         import keras
@@ -109,14 +106,18 @@ class CaptioningTask(Task):
             "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         }
 
+    def serving_options(self, options: Mapping[str, Any], preprocessor: Any) -> dict[str, Any]:
+        """Add `token_ids` where words are among the options."""
+        chosen = SearchOptions.of(options)
+        words = (*chosen.never, *chosen.must)
+        return {**options, "token_ids": words_to_ids(words, preprocessor)} if words else dict(options)
+
     def serving(
         self,
         model: keras.Model,
         *,
         batch_size: int = 1,
-        beam_width: int = 1,
-        length_penalty: float = 1.0,
-        max_length: int | None = None,
+        token_ids: Mapping[str, Sequence[int]] | None = None,
         **options: Any,
     ) -> Serving:
         """Return the function from a picture to a caption.
@@ -124,74 +125,26 @@ class CaptioningTask(Task):
         Args:
             model: A captioning model.
             batch_size: Pictures at once.
-            beam_width: Captions kept during the search; 1 is greedy search.
-            length_penalty: Exponent of the length by which a beam's log-probability is divided.
-            max_length: Most tokens, at most the model's; the model's when not given.
-            **options: Refused; named so that the error is ours.
+            token_ids: The ids of every word in the options `never` and `must` (see `serving_options`).
+            **options: The search (see `zoo.tasks._search_options.SearchOptions`).
 
         Raises:
-            ConfigError: If an option does not exist or is out of range.
+            ConfigError: If an option does not exist, is out of range or does not fit the model.
         """
-        from zoo.tasks._caption_steps import step_signatures
+        from zoo.tasks._caption_serving import caption_serving
 
-        if options:
-            known = "beam_width, length_penalty, max_length"
-            raise ConfigError(f"Captioning has no serving option '{next(iter(options))}'; it has {known}.")
-        encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
-        steps = decoder.max_length if max_length is None else max_length
-        for option, value, high in (("beam_width", beam_width, 64), ("max_length", steps, decoder.max_length)):
-            if not 1 <= value <= high:
-                raise ConfigError(f"Serving option {option} is {value}; it must be 1 to {high}.")
-        if beam_width > decoder.vocab_size - len(SPECIAL):
-            raise ConfigError(f"Serving option beam_width is {beam_width}; the vocabulary has fewer words.")
-        if not 0.0 <= length_penalty <= 5.0:
-            raise ConfigError(f"Serving option length_penalty is {length_penalty}; it must be 0 to 5.")
-        height, width = next(tensor.shape[1:3] for tensor in model.inputs if tensor.name == "image")
+        return caption_serving(model, SearchOptions.of(options), batch_size=batch_size, token_ids=token_ids or {})
 
-        def function(image: Any) -> dict[str, Any]:
-            from keras import ops
-
-            from zoo.tasks._search import beam_search, greedy_search
-
-            pixels = ops.reshape(ops.cast(image, "float32"), (batch_size, height, width, 3))
-            cells = encoder(pixels, training=False)
-            rows, columns, dim = cells.shape[1:]
-            memory = ops.reshape(cells, (batch_size, rows * columns, dim))
-            if beam_width == 1:
-                found = greedy_search(decoder, memory, max_length=steps)
-            else:
-                found = beam_search(decoder, memory, max_length=steps, width=beam_width, length_penalty=length_penalty)
-            return {
-                "tokens": found.tokens,
-                "length": ops.reshape(found.length, () if batch_size == 1 else (batch_size,)),
-                "score": found.score,
-                "attention": ops.reshape(found.attention, (batch_size, steps, rows, columns)),
-            }
-
-        return Serving(
-            function=function,
-            inputs={"image": ((batch_size, height, width, 3), "uint8")},
-            outputs=("tokens", "length", "score", "attention"),
-            model=model,
-            batch_size=batch_size,
-            options={"beam_width": beam_width, "length_penalty": length_penalty, "max_length": steps},
-            signatures=step_signatures(
-                encoder, decoder, image=(height, width), batch_size=batch_size, max_length=steps
-            ),
-        )
-
-    def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
-        """Return the pictures of a split with their captions."""
+    def requests(
+        self, source: Source, preprocessor: Any, *, limit: int | None = None, training: Source | None = None
+    ) -> Requests:
+        """Return the pictures of a split with their captions; `training` tells which of these are novel."""
         kept = spread(len(source), limit).tolist()
         records = [source[i] for i in kept]
         images = np.zeros((len(records), *preprocessor.image_size, 3), np.uint8)
         for row, record in enumerate(records):
             images[row] = load_image(record["image"], preprocessor.image_size)
-        truth = CaptionTruth(
-            references=[tuple(record["captions"]) for record in records],
-            groups=[str(record.get("group", record["id"])) for record in records],
-            flags=[bool(record.get("is_flag", False)) for record in records],
-        )
+        truth = CaptionTruth.of_records(records, training)
 
         def raw(index: int) -> RawInput:
             image = decode_image(source[kept[index]]["image"])
@@ -200,21 +153,46 @@ class CaptioningTask(Task):
 
         return Requests({"image": images}, truth, [str(record["id"]) for record in records], raw)
 
-    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
-        """Return exact match, BLEU, ROUGE-L and CIDEr; with flags among others also the values without them."""
-        return _metrics(self._texts(outputs, preprocessor), requests.truth, preprocessor.language)
+    def score(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any, *, slow: bool = False
+    ) -> dict[str, Any]:
+        """Return what `score_captions` says; METEOR is slow."""
+        texts = self._texts(outputs, preprocessor)
+        return score_captions(texts, requests.truth, preprocessor.language, slow=slow)
+
+    def answers(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> list[dict[str, Any]]:
+        """Return captions, scores and true captions; see `caption_answers`."""
+        return caption_answers(self._texts(outputs, preprocessor), outputs["score"], requests.ids, requests.truth)
+
+    def compare(self, answers: Sequence[Sequence[Mapping[str, Any]]], preprocessor: Any) -> list[dict[str, Any]]:
+        """Compare CIDEr and BLEU-4, on all pictures and on the novel ones; see `compare_answers`."""
+        return compare_answers(answers, preprocessor.language)
 
     def baselines(
-        self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
+        self,
+        dataset: Dataset,
+        split: str,
+        preprocessor: Any,
+        requests: Requests,
+        *,
+        run: Any = None,
+        slow: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """Measure the caption of the nearest training picture, and for pictures with skin tones their recolouring.
+
+        Nearest by pixels, and for a run with a pretrained encoder also by that encoder's features.
 
         Of over 50,000 training pictures so many are looked at, spread evenly.
         """
         from zoo.metrics.baselines_captions import nearest_image, recolour_nearest_paste
+        from zoo.metrics.captions import caption_metrics_per_example
 
         def picture(value: Any) -> np.ndarray:
             return load_image(load_image(value, preprocessor.image_size), _BASELINE_SIZE)
+
+        def cider(texts: Sequence[str]) -> float:
+            values = caption_metrics_per_example(texts, requests.truth.references, preprocessor.language)["cider"]
+            return float(values.mean())
 
         source = dataset.split("train")
         known, records = [], []
@@ -224,15 +202,18 @@ class CaptioningTask(Task):
             records.append({name: value for name, value in record.items() if name != "image"})
         captions = [record["captions"] for record in records]
         asked = np.stack([picture(image) for image in requests.inputs["image"]])
-        nearest = {
-            pixels: _metrics(texts, requests.truth, preprocessor.language)
-            for pixels, texts in nearest_image(np.stack(known), captions, asked).items()
-        }
-        best = max(nearest, key=lambda pixels: nearest[pixels]["cider"])
-        result = {"nearest_image": {**nearest[best], "pixels": best}}
+        measure = functools.partial(score_captions, truth=requests.truth, language=preprocessor.language)
+        nearest = nearest_image(np.stack(known), captions, asked)
+        best = max(nearest, key=lambda pixels: cider(nearest[pixels]))
+        result = {"nearest_image": {**measure(nearest[best], slow=slow), "pixels": best}}
+        if run is not None and run.config.encoder != "cnn":
+            from zoo.tasks._caption_neighbours import nearest_by_encoder
+
+            texts = nearest_by_encoder(run, dataset, requests.inputs["image"])
+            result["nearest_features"] = measure(texts, slow=slow)
         if any(record.get("tone") for record in records):
             texts = recolour_nearest_paste(np.stack(known), captions, asked, preprocessor.language)
-            result["recolour_nearest_paste"] = _metrics(texts, requests.truth, preprocessor.language)
+            result["recolour_nearest_paste"] = measure(texts, slow=slow)
         return result
 
     def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -261,14 +242,14 @@ class CaptioningTask(Task):
 
         items = []
         for i in requests.spread(_SHOWN):
-            words, maps = self._words(outputs, i, preprocessor)
+            words = self._words(outputs, i, preprocessor)
             items.append(
                 {
                     "image": requests.inputs["image"][i],
                     "truth": requests.truth.references[i],
                     "caption": preprocessor.decode(outputs["tokens"][i]),
-                    "attention": maps,
-                    "words": words,
+                    "attention": np.stack([weights for _, weights in words]),
+                    "words": [word for word, _ in words],
                 }
             )
         path = folder / "captions.png"
@@ -278,44 +259,28 @@ class CaptioningTask(Task):
     def samples(
         self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any
     ) -> tuple[str, Sequence[np.ndarray]]:
-        """Return a table of captions, and for each the picture followed by the attention of its first words."""
-        from zoo.explain.captions import attention_overlay
+        """Return a table of captions, and for each the picture, once more for each of its words with its attention."""
+        from zoo.explain.word_panels import WordPanel, word_panels_array
 
-        lines, strips = ["| true | caption | score |", "|---|---|---|"], []
+        lines, sheets = ["| true | caption | score |", "|---|---|---|"], []
         for i, text in enumerate(self._texts(outputs, preprocessor)):
             truth = " / ".join(requests.truth.references[i])
             lines.append(f"| {_cell(truth)} | {_cell(text)} | {float(np.reshape(outputs['score'], -1)[i]):.2f} |")
-            image = requests.inputs["image"][i]
-            _, maps = self._words(outputs, i, preprocessor)
-            shown = [image, *(attention_overlay(image, weights) for weights in maps[:_SHOWN_WORDS])]
-            shown += [np.full_like(image, 255)] * (_SHOWN_WORDS + 1 - len(shown))
-            strips.append(np.concatenate(shown, axis=1))
-        return "\n".join(lines), strips
+            panels = [WordPanel(word, weights) for word, weights in self._words(outputs, i, preprocessor)]
+            sheets.append(word_panels_array(requests.inputs["image"][i], text, panels))
+        return "\n".join(lines), sheets
 
     def _texts(self, outputs: Mapping[str, np.ndarray], preprocessor: CaptionPreprocessor) -> list[str]:
         return [preprocessor.decode(tokens) for tokens in outputs["tokens"]]
 
     def _words(
         self, outputs: Mapping[str, np.ndarray], index: int, preprocessor: CaptionPreprocessor
-    ) -> tuple[list[str], np.ndarray]:
-        """Return the pieces of a caption without word marks and their attention maps."""
-        pieces = preprocessor.pieces(outputs["tokens"][index])
-        return [piece.replace("▁", " ").strip() for piece in pieces], outputs["attention"][index][: len(pieces)]
+    ) -> list[tuple[str, np.ndarray]]:
+        """Return the words of a caption with their attention maps."""
+        from zoo.explain.words import caption_words, shown
 
-
-def _metrics(texts: Sequence[str], truth: CaptionTruth, language: str) -> dict[str, Any]:
-    from zoo.metrics.captions import caption_metrics
-
-    groups = truth.groups if len(set(truth.groups)) < len(truth.groups) else None
-    result: dict[str, Any] = caption_metrics(texts, truth.references, language, groups)
-    kept = [i for i, flag in enumerate(truth.flags) if not flag]
-    if 0 < len(kept) < len(texts):
-        part = caption_metrics([texts[i] for i in kept], [truth.references[i] for i in kept], language)
-        for key in ("exact_match", "cider", "count"):
-            result[f"{key}_without_flags"] = part[key]
-            if f"{key}_se" in part:
-                result[f"{key}_without_flags_se"] = part[f"{key}_se"]
-    return result
+        caption = preprocessor.result({}, {name: array[[index]] for name, array in outputs.items()})
+        return [(shown(word), word.attention) for word in caption_words(caption, preprocessor)]
 
 
 def edit_distance(left: Sequence[Any], right: Sequence[Any]) -> int:

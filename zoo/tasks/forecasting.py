@@ -155,7 +155,7 @@ class ForecastingTask(Task):
         if options:
             raise DataError(f"Forecasting has no serving option {', '.join(map(repr, options))}; leave it out.")
         weights = model.get_layer("pooling").output[1]
-        full = keras.Model(model.input, [model.output["mean"], model.output["quantiles"], weights])
+        full = keras.Model(model.input, [model.output["mean"], model.output["quantiles"], weights], name="explained")
 
         def serve(window: Any) -> dict[str, Any]:
             mean, quantiles, step_weights = full({"window": window}, training=False)
@@ -174,7 +174,9 @@ class ForecastingTask(Task):
             batch_size=batch_size,
         )
 
-    def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
+    def requests(
+        self, source: Source, preprocessor: Any, *, limit: int | None = None, training: Source | None = None
+    ) -> Requests:
         """See `Task`; truth has `future` (N, H), `times` (N,), `dates` (N, W + H) and `series` (N names)."""
         windows = WindowIndex(source, preprocessor)
         chosen = spread(len(windows), limit or None) if len(windows) else np.zeros(0, np.int64)
@@ -210,12 +212,21 @@ class ForecastingTask(Task):
             raw=raw,
         )
 
-    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any, *, slow: bool = False
+    ) -> dict[str, Any]:
         """See `Task` and `forecast_metrics`; `per_series` has the metrics of every series."""
         return _score(outputs["mean"], outputs["quantiles"], requests, preprocessor)
 
     def baselines(
-        self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
+        self,
+        dataset: Dataset,
+        split: str,
+        preprocessor: Any,
+        requests: Requests,
+        *,
+        run: Any = None,
+        slow: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """See `Task`: persistence, drift, and bands of EWMA volatility with normal and with calibrated quantiles.
 

@@ -21,6 +21,7 @@ from zoo.errors import ConfigError, DataError
 from zoo.preprocess import RawInput
 from zoo.preprocess.text import SPECIAL, TextPreprocessor
 from zoo.tasks._base import Examples, Requests, Serving, Task, spread
+from zoo.tasks._classes import class_compile_arguments, class_difference, class_metrics, same_class, table_cell
 from zoo.tasks._text_examples import TextExamples, count_labels, label_numbers, text_examples
 
 if TYPE_CHECKING:
@@ -102,17 +103,7 @@ class TextClassificationTask(Task):
 
     def compile_arguments(self, *, label_smoothing: float = 0.0) -> dict[str, Any]:
         """Return cross-entropy for one-hot targets, accuracy and macro-F1."""
-        import keras
-
-        return {
-            "loss": keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=label_smoothing, reduction="mean_with_sample_weight"
-            ),
-            "weighted_metrics": [
-                keras.metrics.CategoricalAccuracy(name="accuracy"),
-                keras.metrics.F1Score(average="macro", name="macro_f1"),
-            ],
-        }
+        return class_compile_arguments(label_smoothing)
 
     def serving(self, model: keras.Model, *, batch_size: int = 1, **options: Any) -> Serving:
         """Return the function from token ids to probabilities and token weights.
@@ -126,7 +117,7 @@ class TextClassificationTask(Task):
             raise ConfigError(f"Text classification has no serving option '{next(iter(options))}'; it has none.")
         length = int(model.inputs[0].shape[1])
         logits = model.output["logits"] if isinstance(model.output, dict) else model.output
-        both = keras.Model(model.inputs, [logits, model.get_layer("pooling").output[1]])
+        both = keras.Model(model.inputs, [logits, model.get_layer("pooling").output[1]], name="explained")
 
         def function(tokens: Any) -> dict[str, Any]:
             from keras import ops
@@ -145,7 +136,9 @@ class TextClassificationTask(Task):
             batch_size=batch_size,
         )
 
-    def requests(self, source: Source, preprocessor: Any, *, limit: int | None = None) -> Requests:
+    def requests(
+        self, source: Source, preprocessor: Any, *, limit: int | None = None, training: Source | None = None
+    ) -> Requests:
         """Return the token ids of a split; the truth is (texts, labels int64)."""
         records = [source[i] for i in spread(len(source), limit).tolist()]
         texts = [record["text"] for record in records]
@@ -156,12 +149,21 @@ class TextClassificationTask(Task):
             raw=lambda index: RawInput.of_text(texts[index]),
         )
 
-    def score(self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any) -> dict[str, Any]:
+    def score(
+        self, outputs: Mapping[str, np.ndarray], requests: Requests, preprocessor: Any, *, slow: bool = False
+    ) -> dict[str, Any]:
         """Return accuracy, macro-F1 with standard errors, the values of every class and the confusion matrix."""
-        return _metrics(requests.truth[1], outputs["probabilities"], preprocessor.class_names)
+        return class_metrics(requests.truth[1], outputs["probabilities"], preprocessor.class_names)
 
     def baselines(
-        self, dataset: Dataset, split: str, preprocessor: Any, requests: Requests
+        self,
+        dataset: Dataset,
+        split: str,
+        preprocessor: Any,
+        requests: Requests,
+        *,
+        run: Any = None,
+        slow: bool = False,
     ) -> dict[str, dict[str, Any]]:
         """Return the majority class and TF-IDF with logistic regression, without and with balanced classes.
 
@@ -174,22 +176,21 @@ class TextClassificationTask(Task):
         train, labels = [record["text"] for record in records], label_numbers(records, preprocessor)
         texts, truth = requests.truth
         names = preprocessor.class_names
-        result = {"majority": _metrics(truth, majority_probabilities(labels, len(texts), len(names)), names)}
+        result = {"majority": class_metrics(truth, majority_probabilities(labels, len(texts), len(names)), names)}
         for name, balanced in (("tfidf_logistic", False), ("tfidf_logistic_balanced", True)):
             probabilities = tfidf_logistic(
                 train, labels, texts, language=dataset.language or "en", balanced=balanced, num_classes=len(names)
             )
-            result[name] = _metrics(truth, probabilities, names)
+            result[name] = class_metrics(truth, probabilities, names)
         return result
 
     def agreement(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
         """Tell which texts got the same class."""
-        return np.argmax(expected["probabilities"], -1) == np.argmax(actual["probabilities"], -1)
+        return same_class(expected, actual)
 
     def difference(self, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the change of the class whose probability changed most, and 1 more if the answer changed."""
-        change = np.abs(np.subtract(expected["probabilities"], actual["probabilities"], dtype=np.float64)).max(-1)
-        return np.where(self.agreement(expected, actual), 0.0, 1.0) + change
+        return class_difference(expected, actual)
 
     def example(self, requests: Requests, index: int, preprocessor: Any) -> tuple[str, str | None]:
         """Return the text (of made-up tokens their pieces) and the name of its class."""
@@ -222,23 +223,8 @@ class TextClassificationTask(Task):
             )
             words = sorted(result.token_weights, key=lambda pair: -pair[1])[:4]
             cells = (texts[i][:160], preprocessor.class_names[labels[i]], str(result), ", ".join(w for w, _ in words))
-            lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+            lines.append("| " + " | ".join(table_cell(cell) for cell in cells) + " |")
         return "\n".join(lines), []
-
-
-def _metrics(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Return `classification_metrics` and the bootstrap standard error of macro-F1."""
-    from zoo.metrics.bootstrap import resamples
-    from zoo.metrics.classification import classification_metrics, macro_f1
-
-    result = classification_metrics(labels, probabilities, names)
-    predicted = np.asarray(probabilities).argmax(1)
-    drawn = [macro_f1(labels[i], predicted[i], len(names)) for i in resamples(len(labels), n=200)]
-    return {**result, "macro_f1_se": float(np.std(drawn))}
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
 
 
 __all__ = ["TASK", "TextClassificationTask", "TextExamples"]

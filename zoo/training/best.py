@@ -24,6 +24,11 @@ class BestEpoch:
         self.best: float | None = None
         self.best_epoch = -1
         self.last_epoch = -1
+        self.first_epoch = 0
+
+    def wait(self, epoch: int) -> None:
+        """Count patience from this epoch on: another stage begins."""
+        self.first_epoch = epoch
 
     def update(self, epoch: int, logs: Mapping[str, float]) -> bool:
         """Return whether this epoch is better than all before; one without a finite value is not.
@@ -43,7 +48,8 @@ class BestEpoch:
     @property
     def should_stop(self) -> bool:
         """Whether patience is at its end."""
-        return bool(self.patience) and self.last_epoch - self.best_epoch >= self.patience
+        since = max(self.best_epoch, self.first_epoch - 1)
+        return bool(self.patience) and self.last_epoch - since >= self.patience
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""

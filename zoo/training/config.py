@@ -16,7 +16,7 @@ class TrainConfig(BaseConfig):
     """
 
     epochs: int = setting(20, low=1, high=100_000)
-    """Passes over the training examples."""
+    """Passes over the training examples in the first stage, which is the only one where no other is asked for."""
     batch_size: int = setting(32, low=1, high=65_536)
     """Examples a step; made smaller where there are fewer examples."""
     steps_per_epoch: int | None = setting(None, low=1)
@@ -37,6 +37,26 @@ class TrainConfig(BaseConfig):
     """Share of the target probability spread over all classes or tokens."""
     ema: float = setting(0.0, low=0.0, high=0.999999)
     """Momentum of the exponential moving average of the weights; 0 means none."""
+    finetune_epochs: int = setting(0, low=0, high=100_000)
+    """A second stage of so many epochs in which the last stages of a pretrained encoder are trained too."""
+    finetune_rate: float = setting(1e-4, low=0.0, high=10.0)
+    """Peak learning rate of fine-tuning."""
+    reward_epochs: int = setting(0, low=0, high=100_000)
+    """Captioning: a last stage of so many epochs of self-critical training, whose reward is CIDEr-D."""
+    reward_rate: float = setting(5e-5, low=0.0, high=10.0)
+    """Peak learning rate of self-critical training."""
+    reward_baseline: str = setting("mean", choices=("greedy", "mean"))
+    """What a sampled caption's reward is compared with: the greedy caption's, or the mean of the other samples'. After
+    label smoothing nearly all samples are worse than the greedy caption, and training may go astray with the first."""
+    reward_scale: bool = setting(True)
+    """Whether a picture's advantages are divided by their standard deviation, so that pictures with one caption that is
+    easily met do not outweigh the others."""
+    captions: int = setting(2, low=1, high=64)
+    """Captioning with a pretrained encoder: different captions of a picture in a step."""
+    repeats: bool = setting(True)
+    """Captioning with a pretrained encoder: whether a caption given several times weighs as much more."""
+    reward_samples: int = setting(5, low=1, high=64)
+    """Self-critical training: captions sampled for a picture in a step."""
     patience: int = setting(0, low=0)
     """Stop after this many epochs without a better `monitor`; 0 means never. The best weights are restored always."""
     monitor: str = setting("val_loss")
@@ -64,6 +84,8 @@ class TrainConfig(BaseConfig):
 
     def check(self) -> None:
         """Check relations between fields."""
+        if self.reward_baseline == "mean" and self.reward_samples < 2:
+            raise self.fail("reward_samples", "at least 2 where the baseline is the mean of the others")
         if self.batch_size % self.micro_batches:
             raise self.fail("micro_batches", f"a divisor of batch_size ({self.batch_size})")
         if self.profile_steps is not None and self.profile_steps[0] >= self.profile_steps[1]:

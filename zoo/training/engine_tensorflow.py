@@ -28,8 +28,6 @@ class TensorFlowEngine(Engine):
         super().__init__(devices, train)
         self.strategy = _strategy(devices)
         self._local = self.strategy.num_replicas_in_sync // devices.process_count
-        self._steps = tf.function(self._train, reduce_retracing=False)
-        self._test = tf.function(self._evaluate, reduce_retracing=False)
 
     @property
     def replicas(self) -> int:
@@ -47,6 +45,8 @@ class TensorFlowEngine(Engine):
                 if isinstance(layer, keras.layers.BatchNormalization):
                     layer.synchronized = True
         super().setup(model, batch)
+        self._steps = tf.function(self._train, reduce_retracing=False)
+        self._test = tf.function(self._evaluate, reduce_retracing=False)
 
     def step(self, batches: Sequence[Batch]) -> list[dict[str, Any]]:
         """See `Engine`; several batches are several steps in one call of a graph."""

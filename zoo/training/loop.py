@@ -20,7 +20,7 @@ from zoo.execution import compile_serving
 from zoo.files import write_json
 from zoo.registry import architecture
 from zoo.run import Run, new_folder
-from zoo.tasks import Task, get_task
+from zoo.tasks import Lesson, Task, get_task
 from zoo.training.config import TrainConfig
 from zoo.training.devices import Devices, choose
 from zoo.training.engine import Engine, make_engine
@@ -31,6 +31,7 @@ from zoo.training.plan import Plan
 from zoo.training.profiler import Profiler
 from zoo.training.progress import ProgressBar
 from zoo.training.projector import write_embeddings
+from zoo.training.stages import Stage, stages_of
 from zoo.training.state import StateFiles, history_of
 from zoo.training.tensorboard import TensorBoardLogs
 from zoo.training.trainer import Trainer
@@ -59,7 +60,7 @@ def run_plan(plan: Plan, *, devices: str = "auto", out: Path | None = None, quie
     engine = make_engine(chosen, plan.train)  # TensorFlow's workers must meet before anything else is done
     task = get_task(architecture(plan.name).task)
     options = {**task.data_options(plan.config), **plan.options}
-    dataset = datasets.load(plan.data, task=task.name, **options)
+    dataset = _on(chosen, datasets.load(plan.data, task=task.name, **options), quiet)
     console.print(f"Reading {plan.data} ...", highlight=False, soft_wrap=True)
     dataset.split("train"), dataset.split("valid")  # both must be there before a vocabulary is learned
     preprocessor = task.preprocessor(plan.config, dataset)
@@ -102,99 +103,164 @@ def resume_run(folder: Path, *, devices: str = "auto", quiet: bool = False) -> R
         return run
     engine = make_engine(chosen, TrainConfig.from_dict(run.train))
     console.print(f"Reading {run.data['reference']} ...", highlight=False, soft_wrap=True)
-    return _Session(run, run.dataset(), engine, console).train(resume=True)
+    stored = StateFiles(folder / "checkpoints").read_newest(
+        lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True)
+    )
+    return _Session(run, _on(chosen, run.dataset(), quiet), engine, console, stored).train()
 
 
 class _Session:
-    """One training from data to the finished run folder."""
+    """One training from data to the finished run folder.
 
-    def __init__(self, run: Run, dataset: datasets.Dataset, engine: Engine, console: Console) -> None:
-        self.run, self.engine, self.console = run, engine, console
+    Args:
+        run: Not trained yet; its folder may be given later, before `train`.
+        dataset: What to train on.
+        engine: What takes the steps.
+        console: Where to say what happens.
+        stored: Of the checkpoint that training goes on from.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        dataset: datasets.Dataset,
+        engine: Engine,
+        console: Console,
+        stored: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
+    ) -> None:
+        self.run, self.engine, self.console, self.stored = run, engine, console, stored
         self.train_config, self.devices = engine.train, engine.devices
         self.task: Task = run.task
-        self.validation = dataset.split("valid")
-        self.examples = self.task.examples(dataset.split("train"), run.preprocessor, run.config)
-        if len(self.examples) == 0:
+        self.source, self.validation = dataset.split("train"), dataset.split("valid")
+        stages = stages_of(engine.train)
+        reached = next((i for i, stage in enumerate(stages) if stored and stage.name == stored[1].get("stage")), 0)
+        self.stages = stages[reached:]
+        for stage in stages:
+            self.task.check_stage(run, stage)
+        with _dtype_policy(engine.train.precision), engine.scope():
+            keras.utils.set_random_seed(engine.train.seed)
+            self.model = build_from_config(run.name, run.config)
+            run.architecture.load_parts(self.model, run.config)
+            self.lesson = self._lesson(self.stages[0])
+        if len(self.lesson.examples) == 0:
             raise DataError(f"The training split of '{dataset.name}' has no examples; give more data.")
+        self.size = self._batch_size(engine.replicas)
 
-    def train(self, *, resume: bool = False) -> Run:
-        """Build, train, and write what the run needs to answer."""
-        run, engine, train, folder = self.run, self.engine, self.train_config, self.run.folder
+    def train(self) -> Run:
+        """Train all stages, and write what the run needs to answer."""
+        folder = self.run.folder
         assert folder is not None
-        size = self._batch_size(engine.replicas)
-        steps = min(train.steps_per_epoch or len(self.examples) // size, len(self.examples) // size)
-        held_out = self.task.examples(self.validation, run.preprocessor, run.config)
-        files = StateFiles(folder / "checkpoints")
-        parts = {"process_index": self.devices.process_index, "process_count": self.devices.process_count}
-        batches = training_batches(self.examples, batch_size=size, seed=train.seed, **parts)
-        validation = evaluation_batches(held_out, batch_size=size, **parts)
-        with _dtype_policy(train.precision):
-            with engine.scope():
-                keras.utils.set_random_seed(train.seed)
-                model = build_from_config(run.name, run.config)
-                model.compile(
-                    optimizer=make_optimizer(train, steps * train.epochs),
-                    **self.task.compile_arguments(label_smoothing=train.label_smoothing),
-                )
-                engine.setup(model, validation[0])
-            stored = files.read_newest(self._say) if resume else None
-            if stored is None:
-                engine.sync()
-                run.architecture.prepare(model, run.config, self.examples)
-                engine.changed()
-            first = stored[1]["step"] if stored else 0
-            progress = ProgressBar(train.epochs, steps, self.console, first_step=first)
-            callbacks = self._callbacks(model, size, stored[1] if stored else None) if self.devices.is_chief else []
-            trainer = Trainer(
-                engine,
-                train,
-                steps=steps,
-                batches=batches,
-                held_out=validation,
-                files=files,
-                callbacks=[*callbacks, progress],
-            )
-            if stored is not None:
-                trainer.restore(*stored)
-                engine.barrier()  # or the first process might replace what another has yet to read
+        trainer: Trainer | None = None
+        with _dtype_policy(self.train_config.precision):
+            info = self.stored[1] if self.stored else None
+            callbacks = self._callbacks(info) if self.devices.is_chief else []
+            total = sum(stage.epochs for stage in stages_of(self.train_config))
+            first = info["step"] if info else 0
+            callbacks.append(ProgressBar(total, self._steps, self.console, first_step=first))
             self._say(
-                f"{'Going on with' if resume else 'Training'} {run.name} ({model.count_params():,} parameters) on "
-                f"{len(self.examples):,} examples{f' from step {first}' if first else ''} -> {folder}"
+                f"{'Going on with' if info else 'Training'} {self.run.name} ({self.model.count_params():,} parameters) "
+                f"on {len(self.lesson.examples):,} examples{f' from step {first}' if first else ''} -> {folder}"
             )
             self._say(f"Devices: {self.devices}; backend {keras.backend.backend()}")
             try:
-                trainer.run()
+                for stage in self.stages:
+                    trainer = self._trainer(stage, callbacks, trainer)
+                    trainer.run()
+                    self._end_stage(stage, trainer)
             finally:
-                for callback in (*callbacks, progress):
+                for callback in callbacks:
                     callback.close()
-            self._finish(model, trainer)
-            engine.barrier()
-        return run
+            assert trainer is not None
+            self._finish(trainer)
+            self.engine.barrier()
+        return self.run
 
-    def _finish(self, model: keras.Model, trainer: Trainer) -> None:
+    @property
+    def _steps(self) -> int:
+        """Steps an epoch, the same in all stages."""
+        whole = len(self.lesson.examples) // self.size
+        return min(self.train_config.steps_per_epoch or whole, whole)
+
+    def _lesson(self, stage: Stage) -> Lesson:
+        return self.task.lesson(self.model, self.run, self.source, self.validation, stage, self.train_config, self._say)
+
+    def _trainer(self, stage: Stage, callbacks: list[Any], earlier: Trainer | None) -> Trainer:
+        """Set the engine up for a stage."""
+        engine, train, folder = self.engine, self.train_config, self.run.folder
+        assert folder is not None
+        with engine.scope():
+            if earlier is not None:
+                self.lesson = self._lesson(stage)
+            lesson = self.lesson
+            parts = {"process_index": self.devices.process_index, "process_count": self.devices.process_count}
+            held_out = evaluation_batches(lesson.held_out, batch_size=self.size, **parts)
+            batches = iter(training_batches(lesson.examples, batch_size=self.size, seed=train.seed, **parts))
+            lesson.model.compile(
+                optimizer=make_optimizer(train, self._steps * stage.epochs, stage.learning_rate),
+                **lesson.compile_arguments,
+            )
+            engine.setup(lesson.model, held_out[0])
+        if earlier is None and self.stored is None:
+            engine.sync()
+            self.run.architecture.prepare(self.model, self.run.config, lesson.examples)
+            engine.changed()
+        trainer = Trainer(
+            engine,
+            train,
+            steps=self._steps,
+            batches=lesson.wrap(batches) if lesson.wrap else batches,
+            on_policy=lesson.wrap is not None,
+            held_out=held_out,
+            files=StateFiles(folder / "checkpoints"),
+            callbacks=callbacks,
+            stage=stage,
+            last=stage == self.stages[-1],
+            earlier=earlier,
+            whole=self.model,
+            measure=lesson.measure,
+        )
+        if earlier is None and self.stored is not None:
+            trainer.restore(*self.stored)
+            engine.barrier()  # or the first process might replace what another has yet to read
+        if len(stages_of(train)) > 1:
+            count = sum(int(np.prod(weight.shape)) for weight in lesson.model.trainable_weights)
+            self._say(
+                f"Stage '{stage.name}': {stage.epochs} epochs at {stage.learning_rate:g}, {count:,} weights learn"
+            )
+        return trainer
+
+    def _end_stage(self, stage: Stage, trainer: Trainer) -> None:
+        if len(stages_of(self.train_config)) > 1:
+            assert self.run.folder is not None
+            if self.devices.is_chief:
+                save_weights(self.model, self.run.folder / "checkpoints" / f"after-{stage.name}.safetensors")
+            taken = trainer.stages[-1]
+            memory = f", {taken['peak_bytes'] / 1e9:.2f} GB of memory at most" if taken["peak_bytes"] else ""
+            self._say(f"Stage '{stage.name}' took {taken['seconds']:.0f} s{memory}")
+
+    def _finish(self, trainer: Trainer) -> None:
         folder = self.run.folder
         assert folder is not None
         if self.devices.is_chief:
-            save_weights(model, folder / "model.safetensors")
+            save_weights(self.model, folder / "model.safetensors")
             vocabulary = getattr(self.run.preprocessor, "vocabulary", None) or getattr(
                 self.run.preprocessor, "tokens", None
             )
             if vocabulary:
-                write_embeddings(folder / "logs" / "train", model, vocabulary)
+                write_embeddings(folder / "logs" / "train", self.model, vocabulary)
             # Last: a run with a history is a finished one.
             seconds = round(trainer.seconds + trainer.elapsed, 1)
-            write_json(folder / "history.json", {"epochs": trainer.history, "seconds": seconds})
+            history = {"epochs": trainer.history, "seconds": seconds, "stages": trainer.stages}
+            write_json(folder / "history.json", history)
         if self.devices.process_count > 1:
-            digest = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights()))
+            digest = hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in self.model.get_weights()))
             where = f"Process {self.devices.process_index + 1} of {self.devices.process_count}"
             Console(stderr=True).print(f"{where}: weights {digest.hexdigest()[:16]}", highlight=False)
 
-    def _callbacks(self, model: keras.Model, batch_size: int, info: dict[str, Any] | None) -> list[Any]:
+    def _callbacks(self, info: dict[str, Any] | None) -> list[Any]:
         """Return what writes logs; each has `close`, which is called whatever happens.
 
         Args:
-            model: The model.
-            batch_size: Examples a step.
             info: Of the checkpoint that training goes on from.
         """
         run, train = self.run, self.train_config
@@ -202,18 +268,19 @@ class _Session:
         # Answering would need all processes of a global program, and only this one writes.
         samples = train.samples if self.devices.process_count == 1 else 0
         first_step = info["step"] if info else 0
+        epochs = sum(stage.epochs for stage in stages_of(train))
         callbacks: list[Any] = [
             TensorBoardLogs(
                 run.folder / "logs",
                 first_step=first_step,
-                examples_per_step=batch_size,
+                examples_per_step=self.size,
                 tokens_per_example=getattr(run.config, "max_length", None),
                 hparams=hyperparameters(run.name, run.data["reference"], run.config, train),
                 monitor=train.monitor,
                 monitor_mode=train.monitor_mode,
                 history=history_of(info) if info else None,
-                sample=_sampler(model, self.task, run, self.validation) if samples else None,
-                sample_epochs=np.linspace(0, train.epochs - 1, samples + 1)[1:].astype(int).tolist(),
+                sample=_sampler(self.model, self.task, run, self.validation) if samples else None,
+                sample_epochs=np.linspace(0, epochs - 1, samples + 1)[1:].astype(int).tolist(),
             )
         ]
         if train.profile_steps is not None:
@@ -227,7 +294,7 @@ class _Session:
 
     def _batch_size(self, replicas: int) -> int:
         """Return the examples a step: those asked for, or as many as there are, in equal shards."""
-        train, count = self.train_config, len(self.examples)
+        train, count = self.train_config, len(self.lesson.examples)
         unit = replicas * train.micro_batches
         shards = f"{unit} equal shards ({replicas} replicas x {train.micro_batches} micro-batches)"
         if train.batch_size % unit:
@@ -254,6 +321,12 @@ def _sampler(model: keras.Model, task: Task, run: Run, validation: datasets.Sour
         return task.samples(state["answer"](requests.inputs), requests, run.preprocessor)
 
     return sample
+
+
+def _on(devices: Devices, dataset: datasets.Dataset, quiet: bool) -> datasets.Dataset:
+    """Let one process alone say what its dataset does."""
+    dataset.quiet, dataset.announce = quiet or not devices.is_chief, devices.is_chief
+    return dataset
 
 
 def _console(devices: Devices, quiet: bool) -> Console:

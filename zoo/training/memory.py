@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,9 +11,26 @@ import keras
 
 def host_bytes() -> int | None:
     """Return the resident memory of this process in bytes; None where there is no /proc (macOS, Windows)."""
+    return _status("VmRSS")
+
+
+def peak_host_bytes(*, reset: bool = False) -> int | None:
+    """Return the largest resident memory of this process so far in bytes; None where there is no /proc.
+
+    Args:
+        reset: Count from now on at the next call, where the system allows it.
+    """
+    peak = _status("VmHWM")
+    if reset:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    return peak
+
+
+def _status(field: str) -> int | None:
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         pass

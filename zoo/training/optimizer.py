@@ -12,19 +12,25 @@ if TYPE_CHECKING:
 _NO_DECAY = ("bias", "gamma", "beta", "position")
 
 
-def make_optimizer(config: TrainConfig, total_steps: int) -> keras.Optimizer:
-    """Return the optimizer for a run of `total_steps` steps.
+def make_optimizer(config: TrainConfig, total_steps: int, learning_rate: float | None = None) -> keras.Optimizer:
+    """Return the optimizer for a stage of `total_steps` steps.
+
+    Args:
+        config: Hyper-parameters.
+        total_steps: Steps from the warm-up to a rate of 0.
+        learning_rate: Peak; the configuration's when not given.
 
     It does not clip: the engine does, after gradients are added up over replicas (`zoo.training.workarounds`). Under
     `mixed_float16` Keras wraps it in a loss-scaling optimizer by itself when the model is compiled.
     """
     import keras
 
+    peak = config.learning_rate if learning_rate is None else learning_rate
     warmup_steps = min(int(round(config.warmup * total_steps)), max(total_steps - 1, 0))
     schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup_steps else config.learning_rate,
+        initial_learning_rate=0.0 if warmup_steps else peak,
         decay_steps=max(total_steps - warmup_steps, 1),
-        warmup_target=config.learning_rate if warmup_steps else None,
+        warmup_target=peak if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
     optimizer = keras.optimizers.AdamW(

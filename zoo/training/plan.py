@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
+from zoo import datasets
 from zoo.config import BaseConfig
 from zoo.errors import DataError
 from zoo.registry import Recipe, architecture
@@ -39,12 +41,13 @@ def make_plan(
     model: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
     options: dict[str, Any] | None = None,
+    data_dir: str | Path | None = None,
 ) -> Plan:
-    """Combine defaults, recipe and the user's overrides, in this order.
+    """Combine defaults, recipe and the user's overrides, in this order; `data_dir` is where the dataset's files lie.
 
     Raises:
         DataError: If no dataset is given and the architecture has no recipe.
-        ConfigError: If an override does not exist or has a bad value.
+        ConfigError: If an override does not exist or has a bad value, or the dataset takes no folder.
     """
     if data is None:
         if recipe is None:
@@ -52,6 +55,8 @@ def make_plan(
                 f"'{name}' has no recipe; name a dataset or a path with data=... (--data on the command line)."
             )
         data = recipe.data
+    if data_dir is not None:
+        options = {**(options or {}), **datasets.folder_option(data, data_dir, architecture(name).task)}
 
     def merged(field: str, own: dict[str, Any] | None) -> dict[str, Any]:
         base: dict[str, Any] = (getattr(recipe, field) or {}) if recipe else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from zoo.training.best import BestEpoch
 from zoo.training.config import TrainConfig
 from zoo.training.engine import Batch, Engine
 from zoo.training.interrupts import Signals, Watchdog
+from zoo.training.memory import peak_host_bytes
+from zoo.training.stages import Stage, stages_of
 from zoo.training.state import StateFiles, history_of
 from zoo.weights import load_weights, save_weights
 
@@ -39,6 +41,12 @@ class Trainer:
         batches: Training batches without end (see `zoo.training.pipeline.training_batches`).
         held_out: Validation batches.
         files: Where checkpoints go.
+        stage: Which stage this is; the only one when not given.
+        last: Whether no stage follows.
+        earlier: Of the stage before, which goes on here.
+        on_policy: Whether the batches depend on the weights as they are.
+        whole: The model whose weights are kept of the best epoch, where the engine's is a part of it.
+        measure: Gives further values of an epoch; called with the weights to be judged.
         callbacks: Keras callbacks. `on_train_batch_end` gets the number of the step over the whole training and, every
             `log_every` steps, its `loss`, `gradient_norm` and `learning_rate`; the other steps get no values.
     """
@@ -53,20 +61,38 @@ class Trainer:
         held_out: Iterable[Batch],
         files: StateFiles,
         callbacks: list[keras.callbacks.Callback],
+        stage: Stage | None = None,
+        last: bool = True,
+        earlier: Trainer | None = None,
+        on_policy: bool = False,
+        whole: keras.Model | None = None,
+        measure: Callable[[], dict[str, float]] | None = None,
     ) -> None:
         self.engine, self.train, self.steps, self.held_out, self.files = engine, train, steps, held_out, files
+        self.stage = stage or stages_of(train)[0]
+        self.last, self.on_policy = last, on_policy
         self.model = engine.model
+        self.whole = whole or engine.model
+        self.measure = measure
         self.batches: Any = iter(batches)
         self.best = BestEpoch(monitor=train.monitor, mode=train.monitor_mode, patience=train.patience)
         self.history: dict[str, list[float]] = {}
-        self.step = 0
-        self.epoch = 0
+        self.stages: list[dict[str, Any]] = []
+        self.step = self.epoch = self.first_epoch = 0
         self.seconds = 0.0
-        self._began = self._written = time.monotonic()
-        self._last: dict[str, Any] | None = None
         self._callbacks = keras.callbacks.CallbackList(
             callbacks, add_history=False, add_progbar=False, model=self.model, epochs=train.epochs, steps=steps
         )
+        self._follows = earlier is not None
+        if earlier is not None:
+            self.step, self.epoch, self.history, self.best = earlier.step, earlier.epoch, earlier.history, earlier.best
+            self.stages, self._callbacks = earlier.stages, earlier._callbacks
+            self.seconds = earlier.seconds + earlier.elapsed
+            self.first_epoch = self.epoch
+            self.best.wait(self.epoch)
+        self._entered = self.seconds
+        self._began = self._written = time.monotonic()
+        self._last: dict[str, Any] | None = None
 
     @property
     def best_path(self) -> Path:
@@ -79,7 +105,7 @@ class Trainer:
         return time.monotonic() - self._began
 
     def run(self) -> None:
-        """Train to the end, and leave the best weights in the model.
+        """Train to the end of the stage, and leave the best weights so far in the model.
 
         Raises:
             TrainingError: If the loss is not a number, or another process is gone.
@@ -97,11 +123,13 @@ class Trainer:
         self._began = self._written = time.monotonic()
         with Signals() as self._signals, watchdog as self._watchdog:
             try:
-                self._callbacks.on_train_begin()
-                while self.epoch < self.train.epochs and not self.best.should_stop:
+                if not self._follows:
+                    self._callbacks.on_train_begin()
+                while self.epoch < self.first_epoch + self.stage.epochs and not self.best.should_stop:
                     self._train_epoch()
                     self._end_epoch()
-                self._callbacks.on_train_end()
+                if self.last:
+                    self._callbacks.on_train_end()
                 self.engine.barrier()
             except _Interrupted:
                 self._stop()
@@ -116,9 +144,17 @@ class Trainer:
                     f"because another process is gone; start all of them again with "
                     f"--resume {self.files.folder.parent}. ({first})"
                 ) from error
+        self.stages.append(
+            {
+                "name": self.stage.name,
+                "epochs": self.epoch - self.first_epoch,
+                "seconds": round(self.seconds + self.elapsed - self._entered, 1),
+                "peak_bytes": peak_host_bytes(reset=True),
+            }
+        )
         self.engine.sync()
         if self.best_path.exists():
-            load_weights(self.model, self.best_path)
+            load_weights(self.whole, self.best_path)
             self.engine.changed()
 
     def restore(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
@@ -143,6 +179,9 @@ class Trainer:
         self.batches.set_state(info["batches"])
         self.best.restore(info["best"])
         self.step, self.epoch, self.seconds = info["step"], info["epoch"], info["seconds"]
+        self.first_epoch, self._entered = info.get("first_epoch", 0), info.get("entered", 0.0)
+        self.stages = info.get("stages", [])
+        self.best.wait(self.first_epoch)
         self.history = history_of(info)
 
     def checkpoint(self) -> None:
@@ -155,6 +194,10 @@ class Trainer:
         arrays |= {f"sums/{i:04d}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(self.engine.sums)}
         info = {
             "epoch": self.epoch,
+            "stage": self.stage.name,
+            "first_epoch": self.first_epoch,
+            "entered": self._entered,
+            "stages": self.stages,
             "seconds": round(self.seconds + self.elapsed, 1),
             "batches": self.batches.get_state(),
             "best": self.best.state(),
@@ -184,7 +227,13 @@ class Trainer:
         end = (self.epoch + 1) * self.steps
         while self.step < end:
             count = min(self.train.steps_per_call, end - self.step)
-            results = self.engine.step([next(self.batches) for _ in range(count)])
+            if self.on_policy:
+                count = 1
+                self.engine.sync()
+            batches = [next(self.batches) for _ in range(count)]
+            if self.on_policy:
+                self.engine.changed()
+            results = self.engine.step(batches)
             self._watchdog.moved()
             for result in results:
                 self.step += 1
@@ -206,14 +255,17 @@ class Trainer:
         self._check(logs["loss"], "its end")
         with self.engine.averaged():
             measured = self.engine.evaluate(self._until_interrupted(self.held_out))
-            self._watchdog.moved()
             logs |= {f"val_{name}": value for name, value in measured.items()}
+            if self.measure is not None:
+                logs |= self.measure()
+                self.engine.changed()  # Keras's predict on JAX puts new arrays into the variables
+            self._watchdog.moved()
             logs["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            for name, value in logs.items():
-                self.history.setdefault(name, []).append(value)
+            for name in [*self.history, *(name for name in logs if name not in self.history)]:
+                self.history.setdefault(name, [math.nan] * self.epoch).append(logs.get(name, math.nan))
             better = self.best.update(self.epoch, logs)
             if better and self.engine.devices.is_chief:
-                save_weights(self.model, self.best_path)
+                save_weights(self.whole, self.best_path)
             self._callbacks.on_epoch_end(self.epoch, logs)
             self.engine.changed()  # Keras's predict on JAX puts new arrays into the variables
         self.epoch += 1
