@@ -120,18 +120,18 @@ def test_keras_answers_with_them(name: str) -> None:
     run = zoo.load(name)
     model = zoo.build(run.name, weights=name.partition("/")[2])
     assert model.count_params() == check_shipped(SHIPPED / name)["about"]["parameters"]
-    case = read_golden(read_bundle(SHIPPED / name / TFLITE))[0]
-    assert case.request is not None and case.answer is not None
-    answer = run.predict(case.request.value()).to_dict()
-    if "label" in case.answer:
-        assert answer["label"] == case.answer["label"]
-        np.testing.assert_allclose(
-            list(answer["probabilities"].values()), list(case.answer["probabilities"].values()), atol=0.02
-        )
-    elif "mean" in case.answer:
-        np.testing.assert_allclose(answer["mean"], case.answer["mean"], rtol=1e-3)
-    else:
-        assert answer["text"] == case.answer["text"]
+    cases = [case for case in read_golden(read_bundle(SHIPPED / name / TFLITE)) if "made up" not in case.id]
+    pairs = [
+        (run.predict(case.request.value()).to_dict(), case.answer) for case in cases if case.request and case.answer
+    ]
+    assert len(pairs) >= 3
+    if "text" in pairs[0][0]:  # 8 bits may change a word of one
+        assert sum(answer["text"] != stored["text"] for answer, stored in pairs) <= 1
+    for answer, stored in pairs:
+        for label, value in answer.get("probabilities", {}).items():
+            assert value == pytest.approx(stored["probabilities"][label], abs=0.02)
+        if "mean" in answer:
+            np.testing.assert_allclose(answer["mean"], stored["mean"], rtol=1e-3)
 
 
 WITHOUT_KERAS = """
