@@ -4,8 +4,8 @@ Papers: Xu et al. 2015 (arXiv:1502.03044), Rennie et al. 2017 (arXiv:1612.00563)
 et al. 2017 (arXiv:1712.07835).
 
 Three epochs of cross-entropy, then four of self-critical training. The features of the 9,827 pictures are computed at
-the first start and kept. Measured once, on the validation split (1,094 pictures; 496 of them novel: none of their captions
-is a training caption), on two cores that had other work:
+the first start and kept. Measured once, on the validation split (1,094 pictures; 496 of them novel: none of their
+captions is a training caption), on two cores that had other work:
 
 | | BLEU-4 | CIDEr | novel: BLEU-4 | novel: CIDEr | copied |
 |---|---|---|---|---|---|
