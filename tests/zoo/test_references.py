@@ -148,31 +148,10 @@ def test_the_file_beside_the_weights_agrees_with_them(folder: Path) -> None:
     np.testing.assert_allclose(answer.to_dict()["mean"], expected["result"]["mean"], rtol=1e-3)
 
 
-WITHOUT_KERAS = """
-import sys
-from pathlib import Path
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("keras", "tensorflow", "jax", "safetensors"):
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Blocker())
-from zoo import references
-from zoo.cli import main
-
-references.SHIPPED = Path(sys.argv[1])
-main(sys.argv[2:])
-"""
-
-
-def test_without_keras_the_file_answers(folder: Path, tmp_path: Path) -> None:
-    words = ("predict", NAME, str(prices(tmp_path)), "--json")
-    command = [sys.executable, "-P", "-c", WITHOUT_KERAS, str(references.SHIPPED), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+def test_without_keras_the_file_answers(folder: Path, tmp_path: Path, answer_without_keras: Callable[..., Any]) -> None:
+    answer = answer_without_keras("predict", NAME, str(prices(tmp_path)), timeout=60)
     expected = json.loads((STORED[-1] / "expected.json").read_text(encoding="utf-8"))[NAME]["result"]
-    np.testing.assert_allclose(json.loads(done.stdout)["mean"], expected["mean"], rtol=1e-3)
+    np.testing.assert_allclose(answer["mean"], expected["mean"], rtol=1e-3)
 
 
 ON_JAX = """

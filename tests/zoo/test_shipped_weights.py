@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,22 +133,10 @@ def test_keras_answers_with_them(name: str) -> None:
             np.testing.assert_allclose(answer["mean"], stored["mean"], rtol=1e-3)
 
 
-WITHOUT_KERAS = """
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("keras", "tensorflow", "jax", "safetensors"):
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Blocker())
-from zoo.cli import main
-main(sys.argv[1:])
-"""
-
-
 @each
-def test_the_command_line_answers_without_keras(name: str, tmp_path: Path) -> None:
+def test_the_command_line_answers_without_keras(
+    name: str, tmp_path: Path, answer_without_keras: Callable[..., Any]
+) -> None:
     case = read_golden(read_bundle(SHIPPED / name / TFLITE))[0]
     assert case.request is not None and case.answer is not None
     if case.request.kind == "image_rgb":
@@ -160,10 +147,7 @@ def test_the_command_line_answers_without_keras(name: str, tmp_path: Path) -> No
         Path(given).write_bytes(case.request.content)
     else:
         given = case.request.content.decode()
-    command = [sys.executable, "-P", "-c", WITHOUT_KERAS, "predict", name, given, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = answer_without_keras("predict", name, given, timeout=120)
     for key in ("text", "label", "target"):
         assert answer.get(key) == case.answer.get(key)
     if "mean" in answer:

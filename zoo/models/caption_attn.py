@@ -209,6 +209,8 @@ class CaptionAttn(Architecture):
         import keras
         from keras import ops
 
+        from zoo.models._frozen import frozen_copy
+
         encoder, decoder = model.get_layer("encoder"), model.get_layer("decoder")
         extract = None
         if config.encoder == "cnn":
@@ -219,7 +221,7 @@ class CaptionAttn(Architecture):
             layers = encoder.layers[1:]
             first = [layer.name for layer in layers].index("tuned") + (0 if finetune else 1)
             encoder.get_layer("tuned").trainable = finetune
-            extract = _copy(encoder.input.shape[1:], layers[:first])
+            extract = frozen_copy(layers[:first], encoder.input.shape[1:])
             pictures = keras.Input(extract.output.shape[1:], dtype="float16", name="features")
             cells = pictures
             for layer in layers[first:]:
@@ -231,19 +233,6 @@ class CaptionAttn(Architecture):
         logits = ops.reshape(logits, (-1, captions, config.max_length, config.vocab_size))
         inputs = {pictures.name: pictures, "tokens": tokens}
         return Parts(extract, keras.Model(inputs, {"logits": logits}, name="learn"))
-
-
-def _copy(shape: tuple[Any, ...], layers: list[Any]) -> keras.Model:
-    """Return layers one after the other, copied and in float32: what is stored is as exact as in a file."""
-    import keras
-
-    picture = keras.Input(shape, dtype="float32", name="image")
-    x = picture
-    for layer in layers:
-        copy = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-        x = copy(x)
-        copy.set_weights(layer.get_weights())
-    return keras.Model(picture, x, name="extract")
 
 
 def _pretrained(config: Any) -> list[Any]:

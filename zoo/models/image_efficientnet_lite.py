@@ -173,17 +173,13 @@ class ImageEfficientNetLite(Architecture):
             return None
         import keras
 
+        from zoo.models._frozen import frozen_copy
+
         model.get_layer("features").trainable = finetune
         layers = model.layers[1:]
         first = [layer.name for layer in layers].index("features" if finetune else "dropout")
-        image = keras.Input(model.inputs[0].shape[1:], dtype="float32", name="image")
-        x = image
-        for layer in layers[:first]:
-            copy = type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-            x = copy(x)
-            copy.set_weights(layer.get_weights())
-        extract = keras.Model(image, x, name="extract")
-        frozen = keras.Input(x.shape[1:], dtype="float16", name="frozen")
+        extract = frozen_copy(layers[:first], model.inputs[0].shape[1:])
+        frozen = keras.Input(extract.output.shape[1:], dtype="float16", name="frozen")
         x = frozen
         for layer in layers[first:]:
             x = layer(x)

@@ -26,7 +26,7 @@ import numpy as np
 from zoo.errors import DataError, ModelFileError, require
 from zoo.files import strict_json
 from zoo.preprocess._base import MAX_LENGTH, Preprocessor, RawInput, vocabulary_lines, whole
-from zoo.preprocess.image import load_image, made_up_picture
+from zoo.preprocess.image import checked_size, describe_input, described_size, load_image, made_up_picture
 from zoo.results import Caption
 
 PADDING, START, END, UNKNOWN = range(4)
@@ -76,14 +76,12 @@ class CaptionPreprocessor(Preprocessor):
             raise ValueError("the vocabulary has no, an empty or a repeated token")
         if any(len(token.split()) != 1 or token.split()[0] != token for token in tokens):
             raise ValueError("a token contains white space")
-        if len(image_size) != 2 or not all(isinstance(side, int) and 1 <= side <= 4096 for side in image_size):
-            raise ValueError(f"the image size {image_size} is not two numbers from 1 to 4096")
+        self.image_size = checked_size(image_size)
         if not isinstance(max_length, int) or max_length < 1:
             raise ValueError(f"max_length {max_length} is not at least 1")
         if unit not in UNITS or not isinstance(language, str):
             raise ValueError(f"unit {unit!r} or language {language!r} is unknown")
         self.tokens = tuple(tokens)
-        self.image_size = (image_size[0], image_size[1])
         self.max_length = max_length
         self.language = language
         self.unit = unit
@@ -210,13 +208,7 @@ class CaptionPreprocessor(Preprocessor):
         description = {
             "kind": self.kind,
             "format_version": _FORMAT_VERSION,
-            "image": {
-                "height": self.image_size[0],
-                "width": self.image_size[1],
-                "channels": "RGB",
-                "background": [255, 255, 255],
-                "resize": "bilinear-antialias",
-            },
+            "image": describe_input(self.image_size),
             "max_length": self.max_length,
             "language": self.language,
             "unit": self.unit,
@@ -231,10 +223,9 @@ class CaptionPreprocessor(Preprocessor):
         description = strict_json(files["preprocessor.json"])
         if description["format_version"] != _FORMAT_VERSION:
             raise ValueError(f"format version {str(description['format_version'])[:40]!r} is not known")
-        height, width = (whole(description["image"][side], side, 1, 4096) for side in ("height", "width"))
         return cls(
             vocabulary_lines(files["vocab.txt"]),
-            image_size=(height, width),
+            image_size=described_size(description["image"]),
             max_length=whole(description["max_length"], "max_length", 1, MAX_LENGTH),
             language=description["language"],
             unit=description["unit"],

@@ -22,6 +22,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from zoo.errors import DataError
+from zoo.preprocess._base import whole
 
 MAX_IMAGE_PIXELS = 64_000_000
 """Pictures with more pixels are refused before they are decoded."""
@@ -29,10 +30,44 @@ MAX_IMAGE_PIXELS = 64_000_000
 MAX_IMAGE_BYTES = 256 << 20
 """Picture files with more bytes are refused before they are read."""
 
+MAX_SIDE = 4096
+"""Largest height and width of a model's pictures."""
+
 _STRIP = 1 << 21  # pixels converted at once
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """File formats that are read; others (such as EPS, which runs a program) are refused."""
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """Return the size of a model's pictures, (height, width) in pixels.
+
+    Raises:
+        ValueError: If it is not two whole numbers from 1 to `MAX_SIDE`.
+    """
+    if len(size) != 2 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"the image size {size} is not two numbers from 1 to {MAX_SIDE}")
+    return size[0], size[1]
+
+
+def describe_input(size: tuple[int, int]) -> dict[str, Any]:
+    """Return what `preprocessor.json` says under `image`."""
+    return {
+        "height": size[0],
+        "width": size[1],
+        "channels": "RGB",
+        "background": [255, 255, 255],
+        "resize": "bilinear-antialias",
+    }
+
+
+def described_size(description: Any) -> tuple[int, int]:
+    """Return (height, width) from what `describe_input` gave.
+
+    Raises:
+        KeyError, TypeError, ValueError: If it is damaged.
+    """
+    return whole(description["height"], "height", 1, MAX_SIDE), whole(description["width"], "width", 1, MAX_SIDE)
 
 
 def load_image(value: Any, size: tuple[int, int]) -> np.ndarray:

@@ -12,11 +12,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from zoo.files import strict_json
-from zoo.preprocess._base import Preprocessor, RawInput, vocabulary_lines, whole
-from zoo.preprocess.image import load_image, made_up_picture
+from zoo.preprocess._base import Preprocessor, RawInput, vocabulary_lines
+from zoo.preprocess.image import checked_size, describe_input, described_size, load_image, made_up_picture
 from zoo.results import ImageClassification
 
-MAX_SIDE = 4096
 SHOWN = 10
 """Most classes an answer names."""
 
@@ -43,10 +42,8 @@ class ImagePreprocessor(Preprocessor):
             raise ValueError("there must be at least two labels, each once")
         if not all(name and name.isprintable() for name in class_names):
             raise ValueError("a label is empty or has characters that cannot be printed")
-        if len(image_size) != 2 or not all(isinstance(side, int) and 1 <= side <= MAX_SIDE for side in image_size):
-            raise ValueError(f"the image size {image_size} is not two numbers from 1 to {MAX_SIDE}")
         self.class_names = tuple(class_names)
-        self.image_size = (image_size[0], image_size[1])
+        self.image_size = checked_size(image_size)
 
     def request(self, value: Any) -> dict[str, np.ndarray]:
         """Turn a picture (path, bytes, PIL image, array) into `image` uint8 (1, H, W, 3); see `load_image`."""
@@ -80,13 +77,7 @@ class ImagePreprocessor(Preprocessor):
         description = {
             "kind": self.kind,
             "format_version": _FORMAT_VERSION,
-            "image": {
-                "height": self.image_size[0],
-                "width": self.image_size[1],
-                "channels": "RGB",
-                "background": [255, 255, 255],
-                "resize": "bilinear-antialias",
-            },
+            "image": describe_input(self.image_size),
         }
         text = json.dumps(description, ensure_ascii=False, indent=2) + "\n"
         return {"preprocessor.json": text.encode(), "labels.txt": ("\n".join(self.class_names) + "\n").encode()}
@@ -97,5 +88,4 @@ class ImagePreprocessor(Preprocessor):
         description = strict_json(files["preprocessor.json"])
         if description["format_version"] != _FORMAT_VERSION:
             raise ValueError(f"format version {str(description['format_version'])[:40]!r} is not known")
-        height, width = (whole(description["image"][side], side, 1, MAX_SIDE) for side in ("height", "width"))
-        return cls(vocabulary_lines(files["labels.txt"]), image_size=(height, width))
+        return cls(vocabulary_lines(files["labels.txt"]), image_size=described_size(description["image"]))

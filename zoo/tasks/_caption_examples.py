@@ -13,6 +13,7 @@ from zoo.datasets import Record, Source, is_streamed, sample_indices
 from zoo.errors import DataError
 from zoo.preprocess.captioning import END, PADDING, START, CaptionPreprocessor
 from zoo.preprocess.image import load_image
+from zoo.tasks._pictures import picture_of
 
 SAMPLED = 50_000
 """Most pictures whose captions a vocabulary, or a baseline, is made of."""
@@ -122,10 +123,7 @@ class CaptionExamples:
         return images, np.array(rows, np.int32).reshape(-1, self._preprocessor.max_length)
 
     def _image(self, record: Record) -> np.ndarray:
-        try:
-            return load_image(record["image"], self._preprocessor.image_size)
-        except DataError as error:
-            raise DataError(f"Record '{record['id']}': {error}") from error
+        return picture_of(record, lambda image: load_image(image, self._preprocessor.image_size))
 
     def _targets(self, caption: str) -> list[int]:
         length = self._preprocessor.max_length

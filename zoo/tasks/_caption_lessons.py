@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -13,13 +14,12 @@ from zoo.datasets import Source
 from zoo.execution import compile_serving
 from zoo.metrics.captions import caption_metrics_per_example
 from zoo.metrics.cider_reward import CiderReward
-from zoo.preprocess.image import load_image
 from zoo.tasks._base import Lesson, Serving, Task
 from zoo.tasks._caption_rewards import HeldOut, PictureNumbers, SampledBatches
 from zoo.tasks._caption_sets import CaptionSets, Pictures, speaks_of_sides
 from zoo.tasks._reward_loss import PolicyLoss
 from zoo.tasks._search import greedy_search, sample_search
-from zoo.training.features import FrozenFeatures, turns_of
+from zoo.training.features import stored_features
 
 if TYPE_CHECKING:
     from zoo.run import Run
@@ -47,94 +47,73 @@ def caption_lesson(
     config: Any = run.config
     preprocessor: Any = run.preprocessor
     rewarded = stage.goal == "reward"
+    arguments = task.compile_arguments(label_smoothing=train.label_smoothing)
+    judged = train.monitor == "val_cider"
     if config.encoder == "cnn" and not rewarded:
-        learn, name = model, "image"
-        examples: Any = task.examples(source, preprocessor, config)
-        others: Any = task.examples(held_out, preprocessor, config)
-        pictures = [_images(examples), _images(others)]
+        examples, others = (task.examples(split, preprocessor, config) for split in (source, held_out))
+        lesson = Lesson(model, examples, others, arguments)
+        references = _captions(held_out) if judged else []
+        name, shown = "image", others.images  # type: ignore[attr-defined]
     else:
         count = train.reward_samples if rewarded else train.captions
         extract, learn = run.architecture.cut(model, config, captions=count, finetune=stage.finetune)  # type: ignore[attr-defined]
-        captions = [[source[i]["captions"] for i in range(len(source))] for source in (source, held_out)]
+        captions, references = _captions(source), _captions(held_out)
+        pictures: Pictures
         if extract is None:
             name = "image"
-            pictures = [_images(task.examples(split, preprocessor, config)) for split in (source, held_out)]
+            pictures, shown = (task.examples(split, preprocessor, config).images for split in (source, held_out))  # type: ignore[attr-defined]
         else:
             name = "features"
-            views = [_safe_views(captions[0], config.views, preprocessor.language), None]
-            pictures = [
-                _features(extract, split, run, config.views if safe is not None else "none", safe, say)
-                for split, safe in zip((source, held_out), views, strict=True)
-            ]
-        examples, others = (
-            CaptionSets(shown, name, texts, preprocessor, count, repeats=train.repeats)
-            for shown, texts in zip(pictures, captions, strict=True)
-        )
-    lesson = Lesson(learn, examples, others, task.compile_arguments(label_smoothing=train.label_smoothing))
-    means: Callable[[], dict[str, float]] = dict
-    if rewarded:
-        reward = CiderReward.of_captions(captions[0], preprocessor)
-        size = min(train.batch_size, len(source))
-        answer = compile_serving(draw_serving(learn, name, size, train.reward_samples, train.reward_baseline))
-        lesson.examples, lesson.held_out = PictureNumbers(pictures[0], name, len(source)), HeldOut(others)
-        lesson.compile_arguments = {"loss": PolicyLoss()}
-        drawn: list[SampledBatches] = []
-
-        def wrap(batches: Any) -> SampledBatches:
-            drawn.append(
-                SampledBatches(
-                    batches,
-                    answer,
-                    reward.reward,
-                    count=train.reward_samples,
-                    max_length=config.max_length,
-                    baseline=train.reward_baseline,
-                    scale=train.reward_scale,
-                    seed=train.seed,
-                )
-            )
-            return drawn[-1]
-
-        def means() -> dict[str, float]:
-            return drawn[-1].mean()
-
-        lesson.wrap = wrap
-    if train.monitor == "val_cider":
-        lesson.measure = _judge(learn, name, pictures[1], held_out, run, means)
-    elif rewarded:
-        lesson.measure = means
+            may_turn = np.array([not speaks_of_sides(texts, preprocessor.language) for texts in captions], np.int64)
+            pictures = functools.partial(stored_features(extract, source, config.views, say).draw, may_turn=may_turn)
+            shown = stored_features(extract, held_out, "none", say).draw
+        sets = functools.partial(CaptionSets, preprocessor=preprocessor, count=count, repeats=train.repeats)
+        others = sets(shown, name, references)
+        if rewarded:
+            reward = CiderReward.of_captions(captions, preprocessor)
+            lesson = _rewarded(learn, name, PictureNumbers(pictures, name, len(source)), others, reward, train)
+        else:
+            lesson = Lesson(learn, sets(pictures, name, captions), others, arguments)
+    if judged:
+        judge, more = _judge(lesson.model, name, shown, references, preprocessor), lesson.measure
+        lesson.measure = (lambda: {**judge(), **more()}) if more else judge
     return lesson
 
 
-def _images(examples: Any) -> Pictures:
-    def images(indices: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        return examples.images(indices, rng)
-
-    return images
+def _captions(source: Source) -> list[Sequence[str]]:
+    return [source[i]["captions"] for i in range(len(source))]
 
 
-def _features(
-    extract: keras.Model, source: Source, run: Run, kind: str, safe: np.ndarray | None, say: Callable[[str], None]
-) -> Pictures:
-    """Return the stored features; of pictures that are safe to turn, in a view at random in training."""
-    preprocessor: Any = run.preprocessor
-    size = preprocessor.image_size
-    store = FrozenFeatures(extract, source, lambda image: load_image(image, size), turns_of(kind), say)
+def _rewarded(
+    learn: keras.Model,
+    name: str,
+    examples: PictureNumbers,
+    held_out: CaptionSets,
+    reward: CiderReward,
+    train: TrainConfig,
+) -> Lesson:
+    """Return the lesson whose batches are captions that the model draws."""
+    size = min(train.batch_size, len(examples))
+    answer = compile_serving(draw_serving(learn, name, size, train.reward_samples, train.reward_baseline))
+    drawn: list[SampledBatches] = []
 
-    def features(indices: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-        views = np.zeros(len(indices), np.int64)
-        if rng is not None and safe is not None:
-            views = rng.integers(len(store.views), size=len(indices)) * safe[indices]
-        return store.rows(indices, views)
+    def wrap(batches: Any, part: int) -> SampledBatches:
+        drawn.append(
+            SampledBatches(
+                batches,
+                answer,
+                reward.reward,
+                count=train.reward_samples,
+                max_length=learn.get_layer("decoder").max_length,
+                baseline=train.reward_baseline,
+                scale=train.reward_scale,
+                seed=train.seed,
+                part=part,
+            )
+        )
+        return drawn[-1]
 
-    return features
-
-
-def _safe_views(captions: list[Any], kind: str, language: str) -> np.ndarray | None:
-    """Return int (N,), 1 where a picture may be mirrored and turned; None where none is to be."""
-    if kind == "none":
-        return None
-    return np.array([not speaks_of_sides(texts, language) for texts in captions], np.int64)
+    return Lesson(learn, examples, HeldOut(held_out), {"loss": PolicyLoss()}, wrap, lambda: drawn[-1].mean())
 
 
 def draw_serving(learn: keras.Model, name: str, batch_size: int, count: int, baseline: str) -> Serving:
@@ -161,17 +140,10 @@ def draw_serving(learn: keras.Model, name: str, batch_size: int, count: int, bas
 
 
 def _judge(
-    learn: keras.Model,
-    name: str,
-    pictures: Pictures,
-    held_out: Source,
-    run: Run,
-    more: Callable[[], dict[str, float]],
+    learn: keras.Model, name: str, pictures: Pictures, references: Sequence[Sequence[str]], preprocessor: Any
 ) -> Callable[[], dict[str, float]]:
     """Return the function that measures the CIDEr-D of greedy captions."""
     encoder, decoder = learn.get_layer("encoder"), learn.get_layer("decoder")
-    references = [held_out[i]["captions"] for i in range(len(held_out))]
-    preprocessor: Any = run.preprocessor
     language, decode = preprocessor.language or "en", preprocessor.decode
 
     def function(**inputs: Any) -> dict[str, Any]:
@@ -187,7 +159,7 @@ def _judge(
             batch = pictures(np.arange(start, min(start + _BATCH, len(references))), None)
             texts += [decode(tokens) for tokens in answer({name: batch})["tokens"]]
         cider = caption_metrics_per_example(texts, references, language)["cider"]
-        return {"val_cider": float(cider.mean()), **more()}
+        return {"val_cider": float(cider.mean())}
 
     return measure
 

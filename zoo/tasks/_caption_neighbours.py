@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.api import build_from_config
-from zoo.datasets import Dataset, sample_indices
+from zoo.datasets import Source
 from zoo.metrics.baselines_captions_features import nearest_features_captions
-from zoo.preprocess.image import load_image
-from zoo.tasks._caption_examples import SAMPLED
-from zoo.training.features import FrozenFeatures, turns_of
+from zoo.training.features import stored_features
 
 if TYPE_CHECKING:
     from zoo.run import Run
@@ -19,27 +18,27 @@ if TYPE_CHECKING:
 _BATCH = 32
 
 
-def nearest_by_encoder(run: Run, dataset: Dataset, images: np.ndarray) -> list[str]:
+def nearest_by_encoder(
+    run: Run, source: Source, kept: Sequence[int], captions: Sequence[Sequence[str]], images: np.ndarray
+) -> list[str]:
     """Return the central caption of the training picture whose mean features are nearest, by cosine.
 
     The encoder has its published weights, whatever training has made of them. Features of the training pictures are
-    those that training keeps on disk; of over 50,000 pictures so many are looked at, spread evenly.
+    those that training keeps on disk.
 
     Args:
         run: Of a captioner with a pretrained encoder.
-        dataset: Its training split is searched.
+        source: The training split.
+        kept: The records of it that are looked at.
+        captions: Of these records.
         images: uint8 (M, H, W, 3).
     """
-    config, preprocessor = run.config, run.preprocessor
-    model = build_from_config(run.name, config)
-    run.architecture.load_parts(model, config)
-    extract: Any = run.architecture.cut(model, config, captions=1).extract  # type: ignore[attr-defined]
-    source = dataset.split("train")
-    size = preprocessor.image_size  # type: ignore[attr-defined]
-    store = FrozenFeatures(extract, source, lambda image: load_image(image, size), turns_of("none"), lambda text: None)
-    kept = sample_indices(len(source), SAMPLED)
-    known = np.stack([store.views[0][index].mean(axis=(0, 1), dtype=np.float32) for index in kept.tolist()])
+    model = build_from_config(run.name, run.config)
+    run.architecture.load_parts(model, run.config)
+    extract: Any = run.architecture.cut(model, run.config, captions=1).extract  # type: ignore[attr-defined]
+    stored = stored_features(extract, source, "none").views[0]
+    known = np.stack([stored[index].mean(axis=(0, 1), dtype=np.float32) for index in kept])
     parts = [extract.predict_on_batch(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     asked = np.concatenate([np.asarray(part).mean(axis=(1, 2)) for part in parts])
-    captions = [source[index]["captions"] for index in kept.tolist()]
-    return nearest_features_captions(known, captions, asked, preprocessor.language or "en")  # type: ignore[attr-defined]
+    language = run.preprocessor.language or "en"  # type: ignore[attr-defined]
+    return nearest_features_captions(known, captions, asked, language)

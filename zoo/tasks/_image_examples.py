@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from zoo.datasets import Record, Source
-from zoo.errors import DataError
 from zoo.preprocess.image import load_image
 from zoo.preprocess.image_classification import ImagePreprocessor
 from zoo.tasks._base import Arrays
 from zoo.tasks._caption_examples import augment_images
+from zoo.tasks._pictures import picture_of
 from zoo.tasks._text_examples import class_weights, label_numbers
 from zoo.training.features import FrozenFeatures
 
@@ -98,10 +98,7 @@ class ImageExamples:
         return images
 
     def _image(self, record: Record) -> np.ndarray:
-        try:
-            return load_image(record["image"], self._size)
-        except DataError as error:
-            raise DataError(f"Record '{record['id']}': {error}") from error
+        return picture_of(record, lambda image: load_image(image, self._size))
 
 
 class FeatureExamples:
@@ -121,7 +118,4 @@ class FeatureExamples:
 
     def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> tuple[Arrays, Any, np.ndarray | None]:
         """Return ({"frozen": float16 (B, ...)}, targets (B, C), weights (B,) or None)."""
-        views = np.zeros(len(indices), np.int64)
-        if rng is not None:
-            views = rng.integers(len(self._store.views), size=len(indices))
-        return {"frozen": self._store.rows(indices, views)}, *self._labels.batch(indices, rng is not None)
+        return {"frozen": self._store.draw(indices, rng)}, *self._labels.batch(indices, rng is not None)

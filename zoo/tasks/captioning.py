@@ -17,19 +17,18 @@ import numpy as np
 from zoo.config import BaseConfig
 from zoo.datasets import Dataset, Record, Source, sample_indices
 from zoo.errors import ConfigError
-from zoo.preprocess import RawInput
 from zoo.preprocess.captioning import SPECIAL, CaptionPreprocessor
-from zoo.preprocess.image import decode_image, load_image
-from zoo.tasks._base import Lesson, Requests, Serving, Task, spread
+from zoo.preprocess.image import load_image
+from zoo.tasks._base import Lesson, Requests, Serving, Task
 from zoo.tasks._caption_examples import SAMPLED, CaptionExamples, TrainingCaptions
 from zoo.tasks._caption_scores import CaptionTruth, caption_answers, compare_answers, score_captions
+from zoo.tasks._pictures import requested_pictures
 from zoo.tasks._search_options import SearchOptions, words_to_ids
 
 if TYPE_CHECKING:
     import keras
 
 _BASELINE_SIZE = (72, 72)
-_RAW_PIXELS = 128 * 128  # golden pictures with more pixels are stored in the model's size
 _SHOWN = 24
 
 
@@ -139,18 +138,8 @@ class CaptioningTask(Task):
         self, source: Source, preprocessor: Any, *, limit: int | None = None, training: Source | None = None
     ) -> Requests:
         """Return the pictures of a split with their captions; `training` tells which of these are novel."""
-        kept = spread(len(source), limit).tolist()
-        records = [source[i] for i in kept]
-        images = np.zeros((len(records), *preprocessor.image_size, 3), np.uint8)
-        for row, record in enumerate(records):
-            images[row] = load_image(record["image"], preprocessor.image_size)
+        records, images, raw = requested_pictures(source, preprocessor.image_size, limit)
         truth = CaptionTruth.of_records(records, training)
-
-        def raw(index: int) -> RawInput:
-            image = decode_image(source[kept[index]]["image"])
-            small = image.width * image.height <= max(_RAW_PIXELS, images[index].size // 3)
-            return RawInput.of_image(np.asarray(image) if small else images[index])
-
         return Requests({"image": images}, truth, [str(record["id"]) for record in records], raw)
 
     def score(
@@ -196,7 +185,8 @@ class CaptioningTask(Task):
 
         source = dataset.split("train")
         known, records = [], []
-        for i in sample_indices(len(source), SAMPLED).tolist():
+        kept = sample_indices(len(source), SAMPLED).tolist()
+        for i in kept:
             record = source[i]
             known.append(picture(record["image"]))
             records.append({name: value for name, value in record.items() if name != "image"})
@@ -209,7 +199,7 @@ class CaptioningTask(Task):
         if run is not None and run.config.encoder != "cnn":
             from zoo.tasks._caption_neighbours import nearest_by_encoder
 
-            texts = nearest_by_encoder(run, dataset, requests.inputs["image"])
+            texts = nearest_by_encoder(run, source, kept, captions, requests.inputs["image"])
             result["nearest_features"] = measure(texts, slow=slow)
         if any(record.get("tone") for record in records):
             texts = recolour_nearest_paste(np.stack(known), captions, asked, preprocessor.language)

@@ -21,11 +21,11 @@ import numpy as np
 from zoo.config import BaseConfig
 from zoo.datasets import Dataset, Record, Source, sample_indices
 from zoo.errors import ConfigError, DataError
-from zoo.preprocess import RawInput
-from zoo.preprocess.image import decode_image, load_image
+from zoo.preprocess.image import load_image
 from zoo.preprocess.image_classification import ImagePreprocessor
-from zoo.tasks._base import Examples, Lesson, Requests, Serving, Task, spread
+from zoo.tasks._base import Examples, Lesson, Requests, Serving, Task
 from zoo.tasks._classes import class_compile_arguments, class_difference, class_metrics, same_class, table_cell
+from zoo.tasks._pictures import requested_pictures
 from zoo.tasks._text_examples import count_labels, label_numbers
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _BASELINE_SIZE = (64, 64)
 _SAMPLED = 50_000  # most training pictures that a baseline looks at
-_RAW_PIXELS = 128 * 128  # golden pictures with more pixels are stored in the model's size
 _SHOWN = 24
 _PANELS = 8
 _TINY = 1e-6
@@ -103,7 +102,7 @@ class ImageClassificationTask(Task):
                 f"set train.{stage.name}_epochs to 0."
             )
         if stage.goal != "likelihood":
-            raise ConfigError(f"'{run.name}' has no stage '{stage.name}'; set train.{stage.name}_epochs to 0.")
+            super().check_stage(run, stage)
 
     def lesson(
         self,
@@ -122,15 +121,13 @@ class ImageClassificationTask(Task):
         if parts is None:
             return super().lesson(model, run, source, held_out, stage, train, say)
         from zoo.tasks._image_examples import FeatureExamples, Labels
-        from zoo.training.features import FrozenFeatures, turns_of
+        from zoo.training.features import stored_features
 
         extract, learn = parts
         preprocessor: Any = run.preprocessor
 
         def examples(split: Source, views: str) -> FeatureExamples:
-            store = FrozenFeatures(
-                extract, split, lambda image: load_image(image, preprocessor.image_size), turns_of(views), say
-            )
+            store = stored_features(extract, split, views, say)
             return FeatureExamples(store, Labels(split, preprocessor, getattr(config, "balance", 0.0)))
 
         return Lesson(
@@ -185,17 +182,7 @@ class ImageClassificationTask(Task):
         self, source: Source, preprocessor: Any, *, limit: int | None = None, training: Source | None = None
     ) -> Requests:
         """Return the pictures of a split; the truth are the labels, int64 (N,)."""
-        kept = spread(len(source), limit).tolist()
-        records = [source[i] for i in kept]
-        images = np.zeros((len(records), *preprocessor.image_size, 3), np.uint8)
-        for row, record in enumerate(records):
-            images[row] = load_image(record["image"], preprocessor.image_size)
-
-        def raw(index: int) -> RawInput:
-            image = decode_image(source[kept[index]]["image"])
-            small = image.width * image.height <= max(_RAW_PIXELS, images[index].size // 3)
-            return RawInput.of_image(np.asarray(image) if small else images[index])
-
+        records, images, raw = requested_pictures(source, preprocessor.image_size, limit)
         labels = label_numbers(records, preprocessor)
         return Requests({"image": images}, labels, [str(record["id"]) for record in records], raw)
 

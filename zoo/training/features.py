@@ -22,6 +22,8 @@ import numpy as np
 from zoo.datasets import Source
 from zoo.errors import DataError
 from zoo.files import cache_folder, write_beside
+from zoo.preprocess.image import load_image
+from zoo.tasks._pictures import picture_of
 
 _FORMAT = 1
 _BATCH = 32
@@ -72,6 +74,21 @@ class FrozenFeatures:
             found[row] = self.views[view][index]
         return found
 
+    def draw(
+        self, indices: np.ndarray, rng: np.random.Generator | None, may_turn: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return float16 (B, h, w, C) of pictures, with a random generator each in a view at random.
+
+        Args:
+            indices: int (B,), the pictures.
+            rng: None takes the first view, in which pictures are as they are.
+            may_turn: int (N,), 1 for those of all pictures that have other views; all when not given.
+        """
+        views = np.zeros(len(indices), np.int64)
+        if rng is not None:
+            views = rng.integers(len(self.views), size=len(indices)) * (1 if may_turn is None else may_turn[indices])
+        return self.rows(indices, views)
+
     def _open(self, path: Path) -> np.ndarray:
         try:
             found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -117,11 +134,22 @@ class FrozenFeatures:
                 yield start + len(images), images
 
     def _read(self, index: int) -> np.ndarray:
-        record = self._source[index]
-        try:
-            return self._load(record["image"])
-        except DataError as error:
-            raise DataError(f"Record '{record['id']}': {error}") from error
+        return picture_of(self._source[index], self._load)
+
+
+def stored_features(
+    extract: keras.Model, source: Source, views: str, say: Callable[[str], None] = lambda text: None
+) -> FrozenFeatures:
+    """Return the features of a split's pictures, read in the size that a network takes.
+
+    Args:
+        extract: See `FrozenFeatures`.
+        source: Records with `image`.
+        views: A kind that `turns_of` knows.
+        say: Told what takes long.
+    """
+    height, width = extract.input.shape[1:3]
+    return FrozenFeatures(extract, source, lambda image: load_image(image, (height, width)), turns_of(views), say)
 
 
 def _digest(extract: keras.Model, source: Source) -> str:
