@@ -42,7 +42,7 @@ unit: $(TEST_STAMP)
 	$(BIN)/python -m pytest -m "not full" -n $(WORKERS) --dist loadfile tests
 
 full: $(TEST_STAMP)
-	$(BIN)/python -m pytest -m full -n $(WORKERS) --dist loadfile tests
+	$(BIN)/python -m pytest -m full -n $(WORKERS) --dist loadfile --durations=30 tests
 
 extras: $(TEST_STAMP) ## every extra in a fresh environment
 	$(BIN)/python tools/check_install.py extras
