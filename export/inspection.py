@@ -14,7 +14,7 @@ from zoo.export.structure import check_bundle
 
 UNITS = {
     "image": "8-bit RGB",
-    "length": "tokens of the caption, its end included",
+    "length": "tokens of the caption, without its end",
     "score": "mean log-probability of a token, at most 0",
     "attention": "share of every cell of the picture, a map a token",
     "probabilities": "probability of every class",

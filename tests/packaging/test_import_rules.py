@@ -46,6 +46,7 @@ LIGHT_MODULES = (
     "zoo/commands_compare.py",
     "zoo/commands_data.py",
     "zoo/commands_doctor.py",
+    "zoo/commands_files.py",
     "zoo/compare.py",
     "zoo/config.py",
     "zoo/display.py",
