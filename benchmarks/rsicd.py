@@ -9,6 +9,7 @@ are compared with it on the novel part of the validation split, by a paired boot
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import zoo
 from zoo.evaluations import evaluation_name, read_answers
-from zoo.files import read_json, write_json
+from zoo.files import read_json, replace_folder, write_json
 from zoo.run import Run
 from zoo.tasks._caption_scores import compare_answers
 
@@ -56,19 +57,23 @@ def after_stages(folder: Path) -> Iterator[tuple[str, Path]]:
             continue
         copy = folder.with_name(f"{folder.name}-after-{stage['name']}")
         if not copy.exists():
-            shutil.copytree(
-                folder, copy, ignore=shutil.ignore_patterns("checkpoints", "logs", "answers", "metrics.json")
-            )
-            shutil.copy(weights, copy / "model.safetensors")
+            replace_folder(copy, functools.partial(_with_weights, folder, weights))
         yield stage["name"], copy
 
 
-def evaluated(folder: Path, search: dict[str, Any]) -> dict[str, Any]:
+def _with_weights(run: Path, weights: Path, new: Path) -> None:
+    """Copy a run folder, but with other weights and without what was measured."""
+    left_out = shutil.ignore_patterns("checkpoints", "logs", "answers", "metrics.json")
+    shutil.copytree(run, new, ignore=left_out, dirs_exist_ok=True)
+    shutil.copy(weights, new / "model.safetensors")
+
+
+def evaluated(folder: Path, search: dict[str, Any], *, baselines: bool) -> dict[str, Any]:
     """Return the stored evaluation of a run folder, making it if it is not there."""
     name = evaluation_name(SPLIT, search)
     stored = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
     if name not in stored:
-        Run.load(folder).evaluate(SPLIT, pictures=False, **search)
+        Run.load(folder).evaluate(SPLIT, pictures=False, baselines=baselines, **search)
         stored = read_json(folder / "metrics.json")
     return dict(stored[name])
 
@@ -82,7 +87,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     floor: list[dict[str, Any]] | None = None
-    for name in options.only:
+    for name in (name for name in CONFIGURATIONS if name in options.only):
         folder = trained(name, options.data_dir, options.out)
         for stage in read_json(folder / "history.json")["stages"]:
             peak = f"{stage['peak_bytes'] / 1e9:.2f} GB" if stage["peak_bytes"] else "unknown memory"
@@ -91,7 +96,7 @@ def main() -> None:
             )
         for stage_name, copy in after_stages(folder):
             for search_name, search in SEARCHES.items():
-                found = evaluated(copy, search)
+                found = evaluated(copy, search, baselines=name == "floor" and not search)
                 answers = read_answers(copy, evaluation_name(SPLIT, search))
                 row = {"model": f"{name}, after {stage_name}, {search_name}", **found["metrics"]}
                 if name == "floor" and search_name == "greedy":

@@ -23,19 +23,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from zoo.datasets._images import Images
 from zoo.errors import DataError, ZooError, one_line
 from zoo.files import cache_folder, strict_json, to_json, write_text
-from zoo.preprocess.image import FORMATS, MAX_IMAGE_PIXELS, decode_image, open_image
+from zoo.preprocess.image import FORMATS, MAX_IMAGE_PIXELS, decode_image
 
 _THREADS = 4
 _BATCH = 64
 _KEY = 16  # bytes of a digest that the cache holds
-_LARGE = 25_000_000  # pictures with more pixels are decoded one at a time
 _WORTH = 1.0  # seconds of checking; the result of less is not kept
 _MAX_CACHE_BYTES = 1 << 28
 _NAMED = 10
 _SECONDS = 10.0  # between two lines on progress where there is no terminal
 _VERSION = 1
-
-_one_large = threading.Lock()
 
 
 class Checked(NamedTuple):
@@ -102,12 +99,10 @@ def say_left_out(left_out: Sequence[LeftOut], total: int, title: str, *, announc
     """
     if not left_out:
         return
-    count = f"{len(left_out):,} of {total:,} pictures of '{title}' cannot be read"
+    count = f"{len(left_out):,} of {total:,} pictures of '{title}' cannot be used"
     if 2 * len(left_out) > total:
         first = "; ".join(f"{item.file}: {item.reason}" for item in left_out[:3])
-        raise DataError(
-            f"{count}, more than half: {first}. Correct their names or the files; 'zoo data check' lists all."
-        )
+        raise DataError(f"{count}, more than half: {first}. Correct them; 'zoo data check' lists all.")
     if not announce:
         return
     lines = [f"{count} and are left out:", *(f"  {item.file}: {item.reason}" for item in left_out[:_NAMED])]
@@ -133,9 +128,7 @@ def _check(images: Images, key: str, known: dict[str, str], decoded: threading.E
 
 def _problem(content: bytes) -> str:
     try:
-        image = open_image(content)
-        with _one_large if image.width * image.height > _LARGE else contextlib.nullcontext():
-            decode_image(image)
+        decode_image(content)
     except DataError as error:
         return _reason(error)
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import zipfile
 import zlib
@@ -86,7 +87,11 @@ class FolderImages:
         name = safe_name(file)
         for root in self._roots:
             path = root / name
-            if path.is_file():
+            try:
+                there = path.is_file()
+            except OSError:  # such as a name longer than any file's
+                continue
+            if there:
                 if not path.resolve().is_relative_to(root):
                     raise DataError(f"The picture '{path}' is a link that points outside the folder; copy the file.")
                 return str(path)
@@ -144,7 +149,7 @@ class ZipImages:
             try:
                 with self._archive().open(info) as file:
                     data = file.read(MAX_IMAGE_BYTES + 1)
-            except (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            except (OSError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError) as error:
                 raise DataError(f"Cannot read '{key}' in '{self._path}': {error}.") from error
             if len(data) <= MAX_IMAGE_BYTES:
                 return data

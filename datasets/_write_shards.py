@@ -36,6 +36,16 @@ _WRITER = {"captioning": "group_size:1,uncompressed"}
 _WRITER_DEFAULT = "group_size:1,zstd:3"
 
 
+def check_task(dataset: Dataset) -> None:
+    """Refuse a dataset for whose task there are no shards.
+
+    Raises:
+        DataError: If there are none.
+    """
+    if dataset.task not in TASKS:
+        raise DataError(f"There are no shards for {dataset.task}; train on '{dataset.name}' as it is.")
+
+
 def write_shards(dataset: Dataset, folder: str | Path, *, shards: int, progress: Progress | None = None) -> Manifest:
     """Write every split of a dataset, its records in their order, cut into at most `shards` files a split.
 
@@ -56,8 +66,7 @@ def write_shards(dataset: Dataset, folder: str | Path, *, shards: int, progress:
         ZooError: If the folder is not empty or cannot be written.
     """
     target = Path(folder)
-    if dataset.task not in TASKS:
-        raise DataError(f"There are no shards for {dataset.task}; train on '{dataset.name}' as it is.")
+    check_task(dataset)
     if not 1 <= shards <= MAX_SHARDS:
         raise ZooError(f"The number of shards is {shards}; it must be 1 to {MAX_SHARDS}.")
     if target.is_dir() and any(target.iterdir()):

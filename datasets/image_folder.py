@@ -16,7 +16,7 @@ validation, only; otherwise pictures are split 80 / 10 / 10, labels stratified.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +31,12 @@ from zoo.datasets._split import portions
 from zoo.datasets._table import kind, read_jsonl, read_table
 from zoo.datasets._text import settle
 from zoo.errors import DataError
+from zoo.preprocess.image import SUFFIXES
 
 MIN_IMAGES = 10
-MAX_CLASSES = 10_000
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-"""How the names of pictures in a folder of folders end; other files there are passed over."""
+MAX_CLASSES = 1000
+OTHER_SUFFIXES = (".avif", ".heic", ".heif", ".jxl", ".jp2", ".psd", ".svg")
+"""Pictures of formats that are not read: they are left out and named. Files with other names are passed over."""
 
 _TABLES = ("labels.csv", "labels.tsv", "labels.jsonl")
 _RANK = ("train", "", "valid", "test")
@@ -97,6 +98,10 @@ class ImageFolder(Dataset):
 
     def _read(self) -> dict[str, Source]:
         options, path = self.options, Path(self.options.path)
+        if not options.path:
+            raise DataError("Labelled pictures need their folder or table: --data PATH.")
+        if not path.exists():
+            raise DataError(f"There is no file or folder '{path}'.")
         table = path if path.is_file() else next((path / name for name in _TABLES if (path / name).is_file()), None)
         images: Images
         if table is not None:
@@ -158,7 +163,10 @@ class ImageFolder(Dataset):
             else:
                 strata[one.label][one.file] = key
         for label in sorted(strata):
-            for name, files in portions(strata[label], self.options.seed, shares).items():
+            dealt = portions(strata[label], self.options.seed, shares)
+            if not dealt["train"]:  # what is to be known must be learned
+                dealt["train"].append(next(files for files in dealt.values() if files).pop())
+            for name, files in dealt.items():
                 splits[name] += [strata[label][file] for file in files]
         return splits
 
@@ -183,10 +191,7 @@ class LabelledImages(Sequence[Record]):
     @property
     def label_counts(self) -> dict[str, int]:
         """Label -> number of records; no picture is read."""
-        counts: dict[str, int] = defaultdict(int)
-        for _, one in self._rows:
-            counts[one.label] += 1
-        return dict(counts)
+        return dict(Counter(one.label for _, one in self._rows))
 
 
 def _from_table(path: Path, options: Any) -> Iterator[Labelled]:
@@ -213,7 +218,10 @@ def _from_table(path: Path, options: Any) -> Iterator[Labelled]:
 def _from_folders(root: Path) -> Iterator[Labelled]:
     folders = _folders(root)
     of_splits = {folder: _SPLITS.get(folder.name.lower(), "") for folder in folders}
-    given = len(folders) > 1 and "train" in of_splits.values() and all(of_splits.values())
+    others = [folder.name for folder in folders if not of_splits[folder]]
+    given = len(folders) - len(others) > 1 and "train" in of_splits.values()
+    if given and others:
+        raise DataError(f"'{root}' has folders of splits and others ({', '.join(others)}); move the others away.")
     if given and len(set(of_splits.values())) != len(folders):
         raise DataError(f"'{root}' has several folders of one split ({', '.join(one.name for one in folders)}).")
     for outer in folders if given else [root]:
@@ -222,12 +230,15 @@ def _from_folders(root: Path) -> Iterator[Labelled]:
             for path in sorted(folder.rglob("*")):
                 file = path.relative_to(root)
                 hidden = any(part.startswith(".") for part in file.parts)
-                if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+                if path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES) and path.is_file() and not hidden:
                     yield Labelled(file.as_posix(), label, of_splits[outer] if given else "", f"folder {folder.name}")
 
 
 def _folders(root: Path) -> list[Path]:
-    found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        found = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"Cannot read the folder '{root}': {error.strerror or error}.") from error
     if not found:
         raise DataError(
             f"The folder '{root}' has neither sub-folders with pictures, one a class, nor {' or '.join(_TABLES)}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,10 @@ _CAPTIONS = ("caption", "captions", "captions/text", "captions/raw", "text")
 _TEXTS = ("text", "sentence", "review", "content", "title")
 
 
+TFDS_TASKS = ("captioning", "text_classification")
+"""What datasets of TFDS can be used for."""
+
+
 @register_dataset("tfds", task="")
 class Tfds(Dataset):
     """A dataset of TensorFlow Datasets; its task is an option."""
@@ -32,7 +36,7 @@ class Tfds(Dataset):
 
         name: str = setting("")
         """Name as in the catalogue, with a configuration after a slash."""
-        task: Literal["captioning", "text_classification"] = setting("captioning")
+        task: str = setting("captioning", choices=TFDS_TASKS)
         """What it is used for."""
         train: str = setting("train")
         """TFDS split (slices such as train[:90%] are allowed) to train on."""

@@ -19,15 +19,14 @@ class Variant(NamedTuple):
     width: float
     depth: float
     image_size: int
-    dropout: float
 
 
 VARIANTS = {
-    "lite0": Variant(1.0, 1.0, 224, 0.2),
-    "lite1": Variant(1.0, 1.1, 240, 0.2),
-    "lite2": Variant(1.1, 1.2, 260, 0.3),
+    "lite0": Variant(1.0, 1.0, 224),
+    "lite1": Variant(1.0, 1.1, 240),
+    "lite2": Variant(1.1, 1.2, 260),
 }
-"""Factors of width and depth, side of the input in pixels and dropout before the classifier, by variant."""
+"""Factors of width and depth, and side of the input in pixels, by variant."""
 
 IMAGE_SIZES = {name: variant.image_size for name, variant in VARIANTS.items()}
 """Side in pixels of the pictures that the published weights of a variant were trained on."""

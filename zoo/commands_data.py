@@ -79,8 +79,9 @@ class Data:
 
     def _prepare(self, dataset: datasets.Dataset, out: Path) -> None:
         """Write the shards, and say what is in them."""
-        from zoo.datasets._write_shards import table, write_shards
+        from zoo.datasets._write_shards import check_task, table, write_shards
 
+        check_task(dataset)
         dataset.splits()  # shows its own progress
         with _progress(quiet=self.quiet) as progress:
             manifest = write_shards(dataset, out, shards=self.shards, progress=progress)

@@ -7,6 +7,7 @@ another run's needs, so that neither model nor data is asked for then.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +20,13 @@ _LONGEST_NAME = 100
 
 
 def evaluation_name(split: str, options: Mapping[str, Any]) -> str:
-    """Return what an evaluation is called; it is a file name too."""
+    """Return what an evaluation is called; it is a file name too. Long ones end in a digest of what is cut off."""
     given = ",".join(f"{name}={value}" for name, value in sorted(options.items()))
-    return re.sub(r"[^\w.,=-]+", "_", f"{split}-{given}" if given else split)[:_LONGEST_NAME]
+    name = re.sub(r"[^\w.,=-]+", "_", f"{split}-{given}" if given else split)
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(given.encode()).hexdigest()[:8]
+    return name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore") + f"-{digest}"
 
 
 def write_answers(folder: Path, name: str, answers: Sequence[Mapping[str, Any]]) -> None:

@@ -46,9 +46,8 @@ def compile_serving(serving: Serving) -> Callable[[Mapping[str, np.ndarray]], di
             rows = np.arange(start, start + size).clip(max=count - 1)
             batch = model.predict_on_batch({name: array[rows] for name, array in inputs.items()})
             keep = min(size, count - start)
-            parts.append(
-                {name: np.asarray(array).reshape(size, *np.shape(array)[1:])[:keep] for name, array in batch.items()}
-            )
+            # Replicas answer the whole batch each, one after the other; the first one's rows are taken.
+            parts.append({name: np.reshape(array, (-1, *np.shape(array)[1:]))[:keep] for name, array in batch.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in serving.outputs}
 
     return run

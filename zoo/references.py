@@ -122,14 +122,16 @@ def tflite_path(reference: str | Path) -> Path:
     """Return the path of a `.tflite` file: that of weights which ship, checked, where their name is given.
 
     Raises:
-        ModelFileError: If the weights' folder is damaged.
+        ModelFileError: If the weights' folder is damaged, or what is named has no such file.
+        UnknownNameError: If it is neither an existing path nor a name.
     """
-    path = Path(reference)
-    folder = None if path.exists() else shipped().get(path.as_posix())
-    if folder is None:
-        return path
-    check_shipped(folder)
-    return folder / TFLITE
+    found = resolve(reference)
+    if found.kind == "file" and found.path is not None:
+        return found.path
+    if found.kind != "shipped" or found.path is None:
+        raise ModelFileError(f"'{reference}' is no .tflite file; write one: zoo export {reference}.")
+    check_shipped(found.path)
+    return found.path / TFLITE
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

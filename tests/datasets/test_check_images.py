@@ -109,7 +109,7 @@ def test_bad_pictures_are_left_out_and_named(tmp_path: Path, capfd: pytest.Captu
     assert reasons["gone.png"].endswith(f"'{folder}' (line 33)")
     out, err = capfd.readouterr()
     lines = err.splitlines()
-    assert out == "" and lines[0] == f"8 of 33 pictures of '{folder}' cannot be read and are left out:"
+    assert out == "" and lines[0] == f"8 of 33 pictures of '{folder}' cannot be used and are left out:"
     assert len(lines) == 9 and all(any(f"  {name}: " in line for line in lines) for name in reasons)
     dataset.splits()
     assert capfd.readouterr().err == ""

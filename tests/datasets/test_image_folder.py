@@ -144,6 +144,27 @@ def test_bad_pictures_are_left_out_and_named(tmp_path: Path) -> None:
     assert {file for file, _ in data.left_out} == {"cat/0.png", "dog/3.png"}
 
 
+def test_pictures_of_formats_that_are_not_read_are_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "cat" / "0.heic").write_bytes(b"ftypheic")
+    (tmp_path / "cat" / "1.png").rename(tmp_path / "cat" / "1.jfif")
+    data = load(tmp_path)
+    assert "cat/1.jfif" in {file for ids in rows(data).values() for file in ids}
+    ((file, reason),) = data.left_out
+    assert file == "cat/0.heic" and "is not a PNG" in reason
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_one_picture_is_learned(tmp_path: Path, seed: int) -> None:
+    make(tmp_path)
+    for number in range(6):
+        picture(tmp_path / f"rare{number}" / "only.png", 5000 + number)
+    data = load(tmp_path, seed=seed)
+    found = rows(data)
+    assert {f"rare{number}/only.png" for number in range(6)} <= set(found["train"])
+    assert len(data.class_names) == 8  # type: ignore[attr-defined]
+
+
 def test_pictures_with_two_labels(tmp_path: Path) -> None:
     make(tmp_path)
     shutil.copy(tmp_path / "cat" / "5.png", tmp_path / "dog" / "five.png")
@@ -172,7 +193,7 @@ def test_copies_never_straddle_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("file,label\n", "has 0 different pictures|no rows"),
+        ("file,label\n", "has 0 different pictures"),
         ("file,class\ncat/1.png,a\n", r"has no column 'label'.*Name one with label_column"),
         ("file,label\n../secret.png,a\n", "points outside"),
         ("file,label\n/etc/passwd,a\n", "points outside"),
@@ -213,6 +234,15 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         make(twice / name, 6)
     with pytest.raises(DataError, match="several folders of one split"):
         load(twice).splits()
+    make(tmp_path / "stray" / "train")
+    make(tmp_path / "stray" / "test", 6, 500)
+    make(tmp_path / "stray" / "samples", 6, 900)
+    with pytest.raises(DataError, match=r"folders of splits and others \(samples\); move the others away"):
+        load(tmp_path / "stray").splits()
+    with pytest.raises(DataError, match="There is no file or folder"):
+        datasets.load("image_folder", task="image_classification", path="/nowhere/at/all").splits()
+    with pytest.raises(DataError, match="need their folder or table"):
+        datasets.load("image_folder", task="image_classification").splits()
     outside = make(tmp_path / "outside")
     picture(tmp_path / "secret.png", 5)
     (outside / "cat" / "link.png").symlink_to(tmp_path / "secret.png")

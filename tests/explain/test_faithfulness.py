@@ -218,7 +218,7 @@ def test_a_split(tiny_data: Callable[[str], Path], tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(stored))
     run = zoo.load(folder)
     said: list[str] = []
-    result = measure_split(run, "valid", limit=3, deletion=Deletion(draws=2), progress=said.append)
+    result = measure_split(run, limit=3, deletion=Deletion(draws=2), progress=said.append)
     assert (result["pictures"], result["grid"], result["cells"], len(said)) == (3, [3, 3], 1, 1)
     assert set(result["drops"]) == set(DROPS) and set(result["contrasts"]) == set(DROPS) - {"most"}
     requests = run.task.requests(run.dataset().split("valid"), run.preprocessor, limit=3)

@@ -130,11 +130,15 @@ def test_of_captions_counts_what_is_equal_and_cuts_what_is_long():
     fitted = CaptionPreprocessor.fit(
         [t for ts in texts for t in ts], image_size=(8, 8), vocab_size=50, max_length=5, unit="words"
     )
-    ids = [[fitted.encode(text)[:4] for text in captions] for captions in texts]
-    captions = padded([ids[0][0], ids[1][0]])
+    ids = [[fitted.encode(text) for text in captions] for captions in texts]
     made = CiderReward.of_captions(texts, fitted)
     assert len(made) == 2
-    np.testing.assert_allclose(made.reward(np.arange(2), captions), CiderReward(ids).reward(np.arange(2), captions))
+
+    whole = np.array([[*ids[0][0], END, 0], ids[1][0][:5]])  # as training has them: a long one has no end
+    broken = np.array([[*ids[0][0], 0, 0], [*ids[1][0][:4], END]])
+    assert (made.reward(np.arange(2), whole) > made.reward(np.arange(2), broken)).all()
+    alone = CiderReward([[row] for row in (ids[0][0], ids[1][0])], max_length=5)
+    np.testing.assert_allclose(alone.reward(np.arange(2), whole), 10.0, rtol=1e-6)
 
 
 def test_a_reward_is_ready_before_a_step_is():

@@ -86,6 +86,11 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     assert loaded[0, 0, 0] == 0 and loaded[5, 7, 0] == 255
 
 
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(DataError, match="floating-point pixels.*8 or 16 bits"):
+        load_image(encoded(Image.fromarray(np.full((6, 8), 0.5, np.float32)), "TIFF"), SIZE)
+
+
 def test_cmyk_jpeg_is_rgb() -> None:
     red = Image.new("CMYK", (8, 6), (0, 255, 255, 0))
     loaded = load_image(encoded(red, "JPEG", quality=95), SIZE)

@@ -132,6 +132,8 @@ def test_batches_are_what_the_model_draws_and_go_on_from_their_state() -> None:
     other = _batches(answer, 3, "greedy", seed=5)
     other.set_state(state)
     np.testing.assert_array_equal(next(other)[1], taken[1][1])
+    next(again)
+    assert other.mean() == again.mean() and other.mean()["reward"] != other.mean()["reward"]  # of both batches; none
     assert not np.array_equal(taken[0][1], taken[1][1])
     assert not np.array_equal(next(_batches(answer, 3, "greedy", seed=6))[1], targets)
 
@@ -191,7 +193,9 @@ def test_sets_weigh_repeated_and_undrawn_captions() -> None:
     [
         ("a plane on the left of the runway", "en", True),
         ("many buildings in the northern part", "en", True),
-        ("a bright rectangle", "", False),
+        ("a bright rectangle", "en", False),
+        ("a bright rectangle", "", True),
+        ("it turns anticlockwise", "en", True),
         ("河的左边有树", "zh", True),
         ("一片绿地", "zh", False),
         ("ein Haus", "de", True),

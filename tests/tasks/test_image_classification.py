@@ -146,6 +146,6 @@ def test_without_published_weights_all_of_it_learns_from_pictures(tiny_data: Cal
         (Stage("reward", 1, 1e-4, goal="reward"), "has no stage 'reward'"),
     ):
         with pytest.raises(ConfigError, match=message):
-            TASK.check_stage(run, stage)
+            TASK.check_stage(run, stage, 1)
     published = Run(name=NAME, config=architecture(NAME).Config(), preprocessor=run.preprocessor)
-    TASK.check_stage(published, Stage("finetune", 1, 1e-4, finetune=True))
+    TASK.check_stage(published, Stage("finetune", 1, 1e-4, finetune=True), 1)

@@ -21,10 +21,10 @@ def _source(seed: int = 0, count: int = 40) -> list[dict[str, Any]]:
     return [{"id": str(i), "image": picture} for i, picture in enumerate(pictures)]
 
 
-def _extract(scale: float = 1.0) -> keras.Model:
+def _extract(scale: float = 1.0, divisor: float = 255.0) -> keras.Model:
     picture = keras.Input((SIDE, SIDE, 3), name="image")
     layer = keras.layers.Conv2D(4, 3, 2, padding="same", name="conv")
-    model = keras.Model(picture, layer(keras.layers.Rescaling(1 / 255)(picture)))
+    model = keras.Model(picture, layer(keras.layers.Rescaling(1 / divisor)(picture)))
     rng = np.random.default_rng(1)
     layer.set_weights([scale * rng.normal(size=weight.shape) for weight in layer.get_weights()])
     return model
@@ -77,11 +77,12 @@ def test_a_second_start_reads_no_picture_and_gives_the_same() -> None:
     "change",
     [
         lambda: (_extract(1.0001), _source()),
+        lambda: (_extract(divisor=128.0), _source()),
         lambda: (_extract(), _source(seed=1)),
         lambda: (_extract(), _source()[::-1]),
         lambda: (_extract(), _source()[:39]),
     ],
-    ids=["weights", "pictures", "order", "number"],
+    ids=["weights", "layers", "pictures", "order", "number"],
 )
 def test_other_weights_or_pictures_have_other_files(change: Any) -> None:
     load = _loaded()[1]
@@ -118,10 +119,20 @@ def test_a_bad_picture_is_named_and_leaves_no_file() -> None:
     assert list(cache_folder("features").iterdir()) == []
 
 
-def test_a_damaged_file_is_named() -> None:
+def test_other_views_are_drawn_of_pictures_that_may_turn() -> None:
+    store = FrozenFeatures(_extract(), _source(), _loaded()[1], turns_of("mirror"), lambda text: None)
+    may_turn, rng = (np.arange(40) % 2).astype(np.int64), np.random.default_rng(0)
+    drawn = np.stack([store.draw(np.arange(40), rng, may_turn) for _ in range(20)])
+    turned = (drawn != store.views[0][:]).any((2, 3, 4)).any(0)
+    np.testing.assert_array_equal(turned, may_turn)
+    np.testing.assert_array_equal(store.draw(np.arange(40), None), store.views[0])
+
+
+@pytest.mark.parametrize("change", [lambda content: content[:500], lambda content: content + content[-72:]])
+def test_a_damaged_file_is_named(change: Any) -> None:
     load = _loaded()[1]
     store = FrozenFeatures(_extract(), _source(), load, turns_of("none"), lambda text: None)
-    store.paths[0].write_bytes(store.paths[0].read_bytes()[:500])
+    store.paths[0].write_bytes(change(store.paths[0].read_bytes()))
     with pytest.raises(DataError, match="remove the file and start again"):
         FrozenFeatures(_extract(), _source(), load, turns_of("none"), lambda text: None)
 

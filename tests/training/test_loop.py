@@ -95,6 +95,8 @@ def test_bad_requests_are_one_line(tiny_data: Callable[[str], Path], text_run: R
     with pytest.raises(DataError, match="is for captioning, not for text_classification"):
         zoo.train("text_attn", "emoji", out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
+    with pytest.raises(ConfigError, match=r"train.monitor is 'val_los'; it can be .*val_loss"):
+        _train("text_attn", path, tmp_path / "a", monitor="val_los")
 
 
 def test_damaged_runs_are_one_line(text_run: Run, tmp_path: Path) -> None:

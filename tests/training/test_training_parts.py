@@ -116,6 +116,8 @@ def test_configurations_that_do_not_fit_are_refused() -> None:
         TrainConfig(micro_batches=3)
     with pytest.raises(ConfigError, match="profile_steps"):
         TrainConfig(profile_steps=(5, 5))
+    with pytest.raises(ConfigError, match="monitor_mode is 'min'; it must be 'max' where the monitor is 'val_cider'"):
+        TrainConfig(monitor="val_cider")
 
 
 def _model() -> keras.Model:

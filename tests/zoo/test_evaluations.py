@@ -25,7 +25,8 @@ def test_names(split: str, options: dict[str, object], name: str) -> None:
 
 
 def test_a_name_is_never_too_long_for_a_file() -> None:
-    assert len(evaluation_name("valid", {"words": "x" * 5000})) <= 100
+    long = [evaluation_name("valid", {"never": ("猫" * 200, last)}) for last in "ab"]
+    assert all(len(name.encode()) <= 100 and name.startswith("valid-never=") for name in long) and long[0] != long[1]
 
 
 def test_answers_come_back(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_train_from_a_folder_with_bad_pictures(
     )
     assert code == 0, err
     assert err.splitlines() == [
-        f"2 of 61 pictures of '{folder}' cannot be read and are left out:",
+        f"2 of 61 pictures of '{folder}' cannot be used and are left out:",
         "  13.png: is not a PNG, JPEG, GIF, BMP, WEBP, TIFF, PPM file, or its start is damaged",
         f"  gone.png: is not in the folder '{folder}' (line 61)",
     ]

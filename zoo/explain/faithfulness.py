@@ -131,7 +131,7 @@ def mean_drops(words: Sequence[WordEvidence]) -> dict[str, float]:
 
 def measure_split(
     run: Run,
-    split: str = "validation",
+    split: str = "valid",
     *,
     limit: int | None = 100,
     deletion: Deletion | None = None,

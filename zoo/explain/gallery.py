@@ -21,15 +21,12 @@ from PIL import Image
 from zoo.errors import ConfigError, DataError, printable
 from zoo.explain.captions import heat_colours
 from zoo.preprocess import Preprocessor
-from zoo.preprocess.image import decode_image
+from zoo.preprocess.image import SUFFIXES, decode_image
 from zoo.results import Result
 
 if TYPE_CHECKING:
     from zoo.export.runtime import Edge
     from zoo.run import Run
-
-SUFFIXES = (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-"""Names of pictures end so, in small or capital letters; other files of a folder are left alone."""
 
 MOST = 500
 """Pictures of a folder that are answered unless another limit is given."""

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _MAX_NUMBERED = 20  # with more classes the cells are too small for numbers
+_MAX_NAMED = 40  # with more classes the figure grows no larger, and its cells are too small for names
 _TINT = np.array([37, 99, 235], np.float64)  # the full shade of bands and tokens
 
 
@@ -53,8 +54,9 @@ def confusion_matrix_picture(
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     labels = [shorten(name, 18) for name in names]
     script = Script([title, *labels])
-    cell = 0.9 if size <= 6 else max(0.3, 5.6 / size)
-    longest = 0.085 * max(width_of(script(label)) for label in labels)
+    cell = 0.9 if size <= 6 else max(0.3, 5.6 / size) if size <= _MAX_NAMED else 0.3 * _MAX_NAMED / size
+    ticks = range(size) if size <= _MAX_NAMED else ()
+    longest = max((0.085 * width_of(script(labels[tick])) for tick in ticks), default=0.0)
     turned = size > 3 or longest > cell
     edge, below = 0.5 + longest, 0.72 + (0.57 * longest if turned else 0.0)
     side = max(cell * size, 1.8)
@@ -63,8 +65,9 @@ def confusion_matrix_picture(
     axes = figure.add_axes((edge / width, below / height, side / width, side / height))
     shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     style = script.style
-    axes.set_xticks(range(size), [script(label) for label in labels], rotation=35 if turned else 0, size=9, **style)
-    axes.set_yticks(range(size), [script(label) for label in labels], size=9, **style)
+    shown_names = [script(labels[tick]) for tick in ticks]
+    axes.set_xticks(ticks, shown_names, rotation=35 if turned else 0, size=9, **style)
+    axes.set_yticks(ticks, shown_names, size=9, **style)
     if turned:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
@@ -72,9 +75,10 @@ def confusion_matrix_picture(
     axes.set_xlabel("predicted", color=MUTED)
     axes.set_ylabel("true", color=MUTED)
     axes.tick_params(length=0)
-    axes.set_xticks(np.arange(size - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(size - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.2)
+    if ticks:
+        axes.set_xticks(np.arange(size - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(size - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1.2)
     axes.tick_params(which="minor", length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)

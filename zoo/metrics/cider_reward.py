@@ -44,6 +44,7 @@ class CiderReward:
             weighs as much as k.
         count_end: Whether the end is a word, as in the usual self-critical training, so that a caption which breaks off
             is worth less than one which ends where the references do.
+        max_length: Most tokens of a caption; longer references are cut there, and have no end. None for any length.
 
     Raises:
         DataError: If there is no picture, a picture has no reference, the counts do not fit, or a reference holds
@@ -56,6 +57,7 @@ class CiderReward:
         counts: Sequence[Sequence[int]] | None = None,
         *,
         count_end: bool = True,
+        max_length: int | None = None,
     ) -> None:
         """Count n-grams, weights and norms of all references."""
         _check(references, counts)
@@ -65,7 +67,8 @@ class CiderReward:
         given = np.ones(len(owner)) if counts is None else np.array([c for row in counts for c in row], np.float64)
         self._share = given / np.bincount(owner, given)[owner]
         self._first = np.cumsum([0, *sizes])
-        rows = [[*reference, END] if count_end else list(reference) for refs in references for reference in refs]
+        end = [END] if count_end else []
+        rows = [[*reference, *end][:max_length] for refs in references for reference in refs]
         lengths = np.array([len(row) for row in rows])
         tokens = np.zeros((len(rows), max(1, lengths.max())), np.int64)
         tokens[np.arange(tokens.shape[1]) < lengths[:, None]] = [token for row in rows for token in row]
@@ -90,14 +93,15 @@ class CiderReward:
     ) -> Self:
         """Encode the captions of each training picture; what is equal after that is held once, with its count.
 
-        Captions longer than the model can write are cut as in training: to `max_length` tokens, the end included.
+        Captions longer than the model can write are cut as in training: to `max_length` tokens, without an end.
 
         Raises:
             DataError: As in the constructor.
         """
-        longest = preprocessor.max_length - 1
+        longest = preprocessor.max_length
         found = [Counter(tuple(preprocessor.encode(text)[:longest]) for text in texts) for texts in captions]
-        return cls([list(c) for c in found], [list(c.values()) for c in found], count_end=count_end)
+        given = [list(c.values()) for c in found]
+        return cls([list(c) for c in found], given, count_end=count_end, max_length=longest)
 
     def __len__(self) -> int:
         """Return the number of pictures."""

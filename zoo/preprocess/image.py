@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ _STRIP = 1 << 21  # pixels converted at once
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 """File formats that are read; others (such as EPS, which runs a program) are refused."""
+
+SUFFIXES = tuple(
+    [".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"]
+)
+"""How the names of pictures in a folder end, in small or capital letters."""
+
+_LARGE = 25_000_000  # pictures with more pixels are decoded one at a time
+_one_large = threading.Lock()
 
 
 def checked_size(size: Any) -> tuple[int, int]:
@@ -92,7 +101,10 @@ def load_image(value: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def decode_image(value: Any) -> Image.Image:
-    """Return a picture upright, in RGB over white and in its own size; see `load_image` for what is accepted."""
+    """Return a picture upright, in RGB over white and in its own size; see `load_image` for what is accepted.
+
+    Threads may decode several at once, but of those with over 25 million pixels only one, so that memory stays bounded.
+    """
     if isinstance(value, Image.Image):
         return _upright_rgb(value, "The picture")
     if isinstance(value, np.ndarray):
@@ -158,10 +170,17 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
         )
     if not width or not height:
         raise DataError(f"{name} has no pixels ({width} x {height}).")
+    with _one_large if width * height > _LARGE else contextlib.nullcontext():
+        return _decoded(image, name)
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
     except Exception as error:
         raise DataError(f"{name} is truncated or damaged ({_one_line(error)}).") from error
+    if image.mode == "F":
+        raise DataError(f"{name} has floating-point pixels, whose scale is not known; save it with 8 or 16 bits.")
     with contextlib.suppress(Exception):  # a picture with broken EXIF data is still a picture, taken as stored
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             image = ImageOps.exif_transpose(image)

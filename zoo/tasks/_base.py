@@ -53,6 +53,7 @@ class Lesson:
             are. Called with the batches and the number of this process among those that train together. What it
             returns has `get_state` and `set_state`, as grain's iterators have.
         measure: Gives further values of an epoch with the model as it is, such as a metric of its answers, or is None.
+        measured: Names of these values.
     """
 
     model: keras.Model
@@ -61,6 +62,7 @@ class Lesson:
     compile_arguments: dict[str, Any]
     wrap: Callable[[Any, int], Any] | None = None
     measure: Callable[[], dict[str, float]] | None = None
+    measured: tuple[str, ...] = ()
 
 
 @dataclass
@@ -179,8 +181,13 @@ class Task(ABC):
     def examples(self, source: Source, preprocessor: Preprocessor, config: Any) -> Examples:
         """Return the training examples of a split."""
 
-    def check_stage(self, run: Run, stage: Stage) -> None:
+    def check_stage(self, run: Run, stage: Stage, processes: int) -> None:
         """Check that a model has a stage of training; by default it has the first one only.
+
+        Args:
+            run: The run that is to be trained.
+            stage: The stage.
+            processes: Number of processes that train together.
 
         Raises:
             ConfigError: If it has not.

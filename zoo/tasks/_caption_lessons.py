@@ -41,22 +41,24 @@ def caption_lesson(
 ) -> Lesson:
     """See `Task.lesson`.
 
-    A pretrained encoder's frozen part is computed once for all pictures (`zoo.training.features`). With `val_cider` as
-    what is monitored, every epoch's greedy captions of the validation split are scored.
+    An architecture may have `cut`, as `caption_attn` has, and with a pretrained encoder `views` in its configuration:
+    the frozen part is then computed once for all pictures (`zoo.training.features`). With `val_cider` as what is
+    monitored, every epoch's greedy captions of the validation split are scored.
     """
     config: Any = run.config
     preprocessor: Any = run.preprocessor
     rewarded = stage.goal == "reward"
     arguments = task.compile_arguments(label_smoothing=train.label_smoothing)
     judged = train.monitor == "val_cider"
-    if config.encoder == "cnn" and not rewarded:
+    count = train.reward_samples if rewarded else train.captions
+    cut = getattr(run.architecture, "cut", None)
+    extract, learn = (None, model) if cut is None else cut(model, config, captions=count, finetune=stage.finetune)
+    if extract is None and not rewarded:
         examples, others = (task.examples(split, preprocessor, config) for split in (source, held_out))
         lesson = Lesson(model, examples, others, arguments)
         references = _captions(held_out) if judged else []
         name, shown = "image", others.images  # type: ignore[attr-defined]
     else:
-        count = train.reward_samples if rewarded else train.captions
-        extract, learn = run.architecture.cut(model, config, captions=count, finetune=stage.finetune)  # type: ignore[attr-defined]
         captions, references = _captions(source), _captions(held_out)
         pictures: Pictures
         if extract is None:
@@ -65,6 +67,11 @@ def caption_lesson(
         else:
             name = "features"
             may_turn = np.array([not speaks_of_sides(texts, preprocessor.language) for texts in captions], np.int64)
+            if config.views != "none" and not may_turn.any():
+                say(
+                    "No picture is mirrored or turned: the captions are not known to be English or Chinese (the data's "
+                    "option language), or all speak of sides."
+                )
             pictures = functools.partial(stored_features(extract, source, config.views, say).draw, may_turn=may_turn)
             shown = stored_features(extract, held_out, "none", say).draw
         sets = functools.partial(CaptionSets, preprocessor=preprocessor, count=count, repeats=train.repeats)
@@ -77,6 +84,7 @@ def caption_lesson(
     if judged:
         judge, more = _judge(lesson.model, name, shown, references, preprocessor), lesson.measure
         lesson.measure = (lambda: {**judge(), **more()}) if more else judge
+        lesson.measured += ("val_cider",)
     return lesson
 
 
@@ -113,7 +121,9 @@ def _rewarded(
         )
         return drawn[-1]
 
-    return Lesson(learn, examples, HeldOut(held_out), {"loss": PolicyLoss()}, wrap, lambda: drawn[-1].mean())
+    return Lesson(
+        learn, examples, HeldOut(held_out), {"loss": PolicyLoss()}, wrap, lambda: drawn[-1].mean(), ("reward",)
+    )
 
 
 def draw_serving(learn: keras.Model, name: str, batch_size: int, count: int, baseline: str) -> Serving:

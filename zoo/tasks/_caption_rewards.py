@@ -119,12 +119,13 @@ class SampledBatches:
 
     def get_state(self) -> dict[str, Any]:
         """Return where in the stream this is."""
-        return {"step": self._step, "batches": self._batches.get_state()}
+        return {"step": self._step, "batches": self._batches.get_state(), "seen": self._seen.copy()}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self._step = state["step"]
         self._batches.set_state(state["batches"])
+        self._seen = list(state["seen"])
 
 
 class HeldOut:

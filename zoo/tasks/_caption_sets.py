@@ -15,19 +15,20 @@ Pictures = Callable[[np.ndarray, np.random.Generator | None], np.ndarray]
 """From indices (B,) to what the model reads of these pictures, (B, ...); drawn at random where there is a generator."""
 
 _SIDES = {
-    "en": r"\b(?:left|right|east|west|north|south|top|bottom|above|below|upper|lower|clockwise)\w*\b",
-    "zh": r"[左右东西南北上下]",
+    "en": r"\b(?:left|right|east|west|north|south|top|bottom|above|below|upper|lower|under|over|beneath|upright|"
+    r"clockwise|anticlockwise|counterclockwise|horizontal|vertical|diagonal)\w*\b",
+    "zh": r"[左右东西南北上下横竖]",
 }
 
 
 def speaks_of_sides(captions: Sequence[str], language: str) -> bool:
     """Tell whether a mirrored or turned picture might not be what captions say: sides, directions of the compass.
 
-    In a language other than English and Chinese every caption might.
+    In a language other than English and Chinese, or one that is not named, every caption might.
     """
-    if (language or "en") not in _SIDES:
+    if language not in _SIDES:
         return True
-    return any(re.search(_SIDES[language or "en"], caption.lower()) for caption in captions)
+    return any(re.search(_SIDES[language], caption.lower()) for caption in captions)
 
 
 class CaptionSets:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.datasets import Record, Source
+from zoo.datasets import Source
 from zoo.preprocess.image import load_image
 from zoo.preprocess.image_classification import ImagePreprocessor
 from zoo.tasks._base import Arrays
@@ -40,7 +40,9 @@ class Labels:
 
     def __init__(self, source: Source, preprocessor: Any, balance: float) -> None:
         self._count = len(preprocessor.class_names)
-        self._numbers = label_numbers([source[i] for i in range(len(source))], preprocessor)
+        # One record at a time: pictures in an archive are read with their records.
+        records = (source[i] for i in range(len(source)))
+        self._numbers = label_numbers([{"id": one["id"], "label": one["label"]} for one in records], preprocessor)
         self._weights = class_weights(np.bincount(self._numbers, minlength=self._count), balance)
 
     def __len__(self) -> int:
@@ -51,7 +53,7 @@ class Labels:
         """Return targets float32 (B, C), and weights float32 (B,) in training where classes are balanced."""
         numbers = self._numbers[indices]
         weights = self._weights[numbers] if training and self._weights is not None else None
-        return np.eye(self._count, dtype=np.float32)[numbers], weights
+        return (numbers[:, None] == np.arange(self._count)).astype(np.float32), weights
 
 
 class ImageExamples:
@@ -92,13 +94,12 @@ class ImageExamples:
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         images = np.empty((len(indices), *self._size, 3), np.uint8)
-        records = (self._source[int(index)] for index in indices)
-        for row, image in enumerate(self._pool.map(self._image, records)):
+        for row, image in enumerate(self._pool.map(self._image, indices.tolist())):
             images[row] = image
         return images
 
-    def _image(self, record: Record) -> np.ndarray:
-        return picture_of(record, lambda image: load_image(image, self._size))
+    def _image(self, index: int) -> np.ndarray:
+        return picture_of(self._source[index], lambda image: load_image(image, self._size))
 
 
 class FeatureExamples:

@@ -33,16 +33,20 @@ def requested_pictures(
 ) -> tuple[list[Record], np.ndarray, Callable[[int], RawInput]]:
     """Return records (evenly spread if there are over `limit`), their pictures, and `Requests.raw` for them.
 
+    The records are without `image`, which may be the bytes of a large file.
+
     Args:
         source: Records with `image`.
         size: (height, width) of the pictures, which are uint8 (N, height, width, 3).
         limit: Most records; all when None.
     """
     kept = spread(len(source), limit).tolist()
-    records = [source[i] for i in kept]
-    images = np.zeros((len(records), *size, 3), np.uint8)
-    for row, record in enumerate(records):
-        images[row] = load_image(record["image"], size)
+    records: list[Record] = []
+    images = np.zeros((len(kept), *size, 3), np.uint8)
+    for row, index in enumerate(kept):
+        record = source[index]
+        images[row] = picture_of(record, lambda image: load_image(image, size))
+        records.append({name: value for name, value in record.items() if name != "image"})
 
     def raw(index: int) -> RawInput:
         image = decode_image(source[kept[index]]["image"])

@@ -16,7 +16,8 @@ Tensor = Any
 class PolicyLoss(keras.losses.Loss):
     """`-advantage log p[token]`, the loss whose gradient is REINFORCE's (Rennie et al. 2017, arXiv:1612.00563, eq. 7).
 
-    The probability is that of the search: what may not follow has none. Averaged by the sample weights, which are 0 at
+    The probability is that of the search: what may not follow has none. As in every training step dropout is active in
+    it, which it is not where captions are drawn. Averaged by the sample weights, which are 0 at
     padding, so that the gradient is that of the mean over tokens.
     """
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from zoo.config import BaseConfig
 from zoo.datasets import sample_indices
-from zoo.errors import DataError
+from zoo.errors import ConfigError, DataError
 from zoo.metrics.baselines_forecast import calibrate_standard_quantiles, drift, ewma_quantiles, persistence
 from zoo.metrics.forecasts import forecast_metrics
 from zoo.preprocess import RawInput
@@ -153,7 +153,7 @@ class ForecastingTask(Task):
         import keras
 
         if options:
-            raise DataError(f"Forecasting has no serving option {', '.join(map(repr, options))}; leave it out.")
+            raise ConfigError(f"Forecasting has no serving option {', '.join(map(repr, options))}; leave it out.")
         weights = model.get_layer("pooling").output[1]
         full = keras.Model(model.input, [model.output["mean"], model.output["quantiles"], weights], name="explained")
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import BaseConfig
-from zoo.datasets import Dataset, Record, Source, sample_indices
+from zoo.datasets import Dataset, Record, Source
 from zoo.errors import ConfigError, DataError
 from zoo.preprocess.image import load_image
 from zoo.preprocess.image_classification import ImagePreprocessor
@@ -90,19 +90,17 @@ class ImageClassificationTask(Task):
 
         return ImageExamples(source, preprocessor, getattr(config, "balance", 0.0), getattr(config, "augment", 0.0))
 
-    def check_stage(self, run: Any, stage: Any) -> None:
-        """See the base class; published weights can be fine-tuned.
-
-        Raises:
-            ConfigError: If there are none, or the stage follows a reward.
-        """
+    def check_stage(self, run: Any, stage: Any, processes: int) -> None:
+        """See the base class; published weights can be fine-tuned, by one process."""
+        if processes > 1 and getattr(run.config, "start", None) is not None:
+            raise ConfigError("Published weights are trained further by one process; start one.")
         if stage.finetune and getattr(run.config, "start", None) is None:
             raise ConfigError(
                 f"'{run.name}' without published weights (start=None) learns all from the beginning; "
                 f"set train.{stage.name}_epochs to 0."
             )
         if stage.goal != "likelihood":
-            super().check_stage(run, stage)
+            super().check_stage(run, stage, processes)
 
     def lesson(
         self,
@@ -210,9 +208,8 @@ class ImageClassificationTask(Task):
         from zoo.metrics.baselines_text import majority_probabilities
 
         source, names = dataset.split("train"), preprocessor.class_names
-        records = [source[i] for i in sample_indices(len(source), _SAMPLED).tolist()]
+        records, known, _ = requested_pictures(source, _BASELINE_SIZE, _SAMPLED)
         labels = label_numbers(records, preprocessor)
-        known = np.stack([load_image(record["image"], _BASELINE_SIZE) for record in records])
         asked = np.stack([load_image(image, _BASELINE_SIZE) for image in requests.inputs["image"]])
 
         def measure(classes: np.ndarray) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from zoo.config import BaseConfig, setting
 
+_LARGER_IS_BETTER = ("accuracy", "f1", "cider")
+
 
 @dataclass(frozen=True)
 class TrainConfig(BaseConfig):
@@ -86,6 +88,8 @@ class TrainConfig(BaseConfig):
         """Check relations between fields."""
         if self.reward_baseline == "mean" and self.reward_samples < 2:
             raise self.fail("reward_samples", "at least 2 where the baseline is the mean of the others")
+        if self.monitor_mode == "min" and self.monitor.endswith(_LARGER_IS_BETTER):
+            raise self.fail("monitor_mode", f"'max' where the monitor is '{self.monitor}'")
         if self.batch_size % self.micro_batches:
             raise self.fail("micro_batches", f"a divisor of batch_size ({self.batch_size})")
         if self.profile_steps is not None and self.profile_steps[0] >= self.profile_steps[1]:

@@ -25,7 +25,7 @@ from zoo.files import cache_folder, write_beside
 from zoo.preprocess.image import load_image
 from zoo.tasks._pictures import picture_of
 
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 32
 _READERS = 4
 
@@ -94,7 +94,8 @@ class FrozenFeatures:
             found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DataError(f"Cannot read the features '{path}' ({error}); remove the file and start again.") from error
-        if found.shape != self.shape or found.dtype != np.float16:
+        whole = found.offset + found.nbytes == path.stat().st_size  # type: ignore[attr-defined]
+        if found.shape != self.shape or found.dtype != np.float16 or not whole:
             raise DataError(f"The features '{path}' are of another shape; remove the file and start again.")
         return found
 
@@ -113,7 +114,8 @@ class FrozenFeatures:
             header = {"descr": "<f2", "fortran_order": False, "shape": self.shape}
             np.lib.format.write_array_header_2_0(file, header)
             for end, images in self._pictures():
-                features = self._extract.predict_on_batch(turn(images))
+                # Replicas answer the whole batch each, one after the other; the first one's rows are taken.
+                features = np.asarray(self._extract.predict_on_batch(turn(images)))[: len(images)]
                 file.write(np.ascontiguousarray(features, np.float16).data)
                 if (part := 4 * end // self.shape[0]) > said:
                     said = part
@@ -156,7 +158,8 @@ def _digest(extract: keras.Model, source: Source) -> str:
     """Return a digest of the network, its weights and the pictures as they are stored."""
     digest = hashlib.sha256()
     shapes = [list(extract.input.shape[1:]), list(extract.output.shape[1:])]
-    digest.update(json.dumps([_FORMAT, keras.config.backend(), "float32", shapes]).encode())
+    layers = [[type(layer).__name__, _plain(layer.get_config())] for layer in extract.layers]
+    digest.update(json.dumps([_FORMAT, keras.config.backend(), "float32", shapes, layers]).encode())
     for weight in extract.weights:
         value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
         digest.update(f"{weight.name} {value.dtype} {value.shape}".encode())
@@ -164,6 +167,13 @@ def _digest(extract: keras.Model, source: Source) -> str:
     for index in range(len(source)):
         digest.update(_stored(source[index]["image"]))
     return digest.hexdigest()
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a layer computes of its configuration: plain values, but not its name, which may be a number."""
+    kinds = (str, int, float, list, tuple, type(None))
+    left_out = ("name", "trainable")
+    return {key: value for key, value in config.items() if isinstance(value, kinds) and key not in left_out}
 
 
 def _stored(image: Any) -> bytes:

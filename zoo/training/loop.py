@@ -136,7 +136,7 @@ class _Session:
         reached = next((i for i, stage in enumerate(stages) if stored and stage.name == stored[1].get("stage")), 0)
         self.stages = stages[reached:]
         for stage in stages:
-            self.task.check_stage(run, stage)
+            self.task.check_stage(run, stage, self.devices.process_count)
         with _dtype_policy(engine.train.precision), engine.scope():
             keras.utils.set_random_seed(engine.train.seed)
             self.model = build_from_config(run.name, run.config)
@@ -200,6 +200,7 @@ class _Session:
                 **lesson.compile_arguments,
             )
             engine.setup(lesson.model, held_out[0])
+        self._check_monitor(lesson)
         if earlier is None and self.stored is None:
             engine.sync()
             self.run.architecture.prepare(self.model, self.run.config, lesson.examples)
@@ -228,6 +229,13 @@ class _Session:
                 f"Stage '{stage.name}': {stage.epochs} epochs at {stage.learning_rate:g}, {count:,} weights learn"
             )
         return trainer
+
+    def _check_monitor(self, lesson: Lesson) -> None:
+        """Refuse to watch a value that no epoch will have, before one is trained."""
+        own = self.engine.results(self.engine.zeros())
+        names = sorted({*own, *(f"val_{name}" for name in own), *lesson.measured})
+        if self.train_config.monitor not in names:
+            raise ConfigError(f"train.monitor is '{self.train_config.monitor}'; it can be {', '.join(names)}.")
 
     def _end_stage(self, stage: Stage, trainer: Trainer) -> None:
         if len(stages_of(self.train_config)) > 1:

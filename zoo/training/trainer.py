@@ -153,9 +153,12 @@ class Trainer:
             }
         )
         self.engine.sync()
-        if self.best_path.exists():
-            load_weights(self.whole, self.best_path)
-            self.engine.changed()
+        # Of a stage that has ended before, and a next one that had begun, the best so far is another.
+        for path in (self.files.folder / f"after-{self.stage.name}.safetensors", self.best_path):
+            if path.exists():
+                load_weights(self.whole, path)
+                self.engine.changed()
+                break
 
     def restore(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> None:
         """Go on from a checkpoint.
