@@ -10,6 +10,8 @@ The five captions of a picture are kept with their repetitions: half of the pict
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from zoo.config import BaseConfig, setting
@@ -81,7 +83,17 @@ class Rsicd(Dataset):
             )
         given = {name: count for name, count in read.named.items() if count}
         self.complete = given in (OFFICIAL, {name: OFFICIAL[name] for name in ("train", "valid")})
+        if self.announce and not self.complete:
+            print(
+                f"'{options.data_dir}' names {_counts(given)} pictures; RSICD has {_counts(OFFICIAL)}: what is "
+                "measured here cannot be compared with what is published.",
+                file=sys.stderr,
+            )
         splits: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
         for key, entry in pictures.items():
             splits[entry.split].append(key)
         return read.sources(splits)
+
+
+def _counts(splits: Mapping[str, int]) -> str:
+    return " / ".join(f"{count:,} {name}" for name, count in splits.items())

@@ -57,7 +57,9 @@ def test_official_splits_and_five_captions(tmp_path: Path, monkeypatch: pytest.M
     assert datasets.task_of("rsicd") == "captioning"
 
 
-def test_completeness_is_known_and_not_demanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completeness_is_said_and_not_demanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path, rows())
     options = rsicd.Rsicd.Options(data_dir=str(tmp_path))
     for official, complete in (
@@ -67,6 +69,8 @@ def test_completeness_is_known_and_not_demanded(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setattr(rsicd, "OFFICIAL", official)
         dataset = rsicd.Rsicd(options)
         assert set(dataset.splits()) == {"train", "valid"} and dataset.complete is complete
+        said = capsys.readouterr().err
+        assert ("14 train / 3 valid pictures; RSICD has 14 train / 4 valid / 5 test" in said) is not complete
     (tmp_path / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()[:-2]), encoding="utf-8")
     dataset = rsicd.Rsicd(options)
     assert len(dataset.split("valid")) == 1 and not dataset.complete

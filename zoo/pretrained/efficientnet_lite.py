@@ -69,6 +69,8 @@ def load_efficientnet_lite(
 def check_efficientnet_lite(weights: str | Weights) -> float:
     """Load a whole network, let it answer the made-up picture and compare with the index.
 
+    The weights' SHA-256 says that they are the known ones; this, that backend and layers make of them what is known.
+
     Returns:
         The largest difference from the check values.
 
