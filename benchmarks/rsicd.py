@@ -22,14 +22,16 @@ from zoo.run import Run
 from zoo.tasks._caption_scores import compare_answers
 
 RECIPE = "caption_attn__rsicd"
+FROZEN: dict[str, Any] = {"finetune_epochs": 0, "reward_scale": False}
 CONFIGURATIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "floor": ("caption_floor__rsicd", {}, {}),
     "recipe": (RECIPE, {}, {}),
-    "scaled rewards": (RECIPE, {}, {"reward_scale": True}),
-    "fine-tuned": (RECIPE, {"views": "mirror"}, {"finetune_epochs": 2}),
-    "no attention before the decoder": (RECIPE, {"attention": None}, {}),
-    "lite2": (RECIPE, {"encoder": "efficientnet_lite2"}, {}),
+    "frozen": (RECIPE, {"views": "none"}, FROZEN),
+    "frozen, no attention before the decoder": (RECIPE, {"views": "none", "attention": None}, FROZEN),
+    "frozen, lite2": (RECIPE, {"views": "none", "encoder": "efficientnet_lite2"}, FROZEN),
 }
+"""Recipe, changes to the model's configuration, and to that of training. The frozen ones have rewards as they are."""
+
 SEARCHES: dict[str, dict[str, Any]] = {"greedy": {}, "beam 3": {"beam_width": 3}}
 SPLIT = "valid"
 COLUMNS = ("bleu4", "cider", "rouge_l", "bleu4_novel", "cider_novel", "copied", "distinct2")
