@@ -153,6 +153,6 @@ def test_prepare_takes_the_folder(run: Call, tiny_data: Callable[[str], Path], t
     )
     assert code == 0, err
     assert {row["split"]: row["records"] for row in json.loads(out)["splits"]} == {"train": 44, "valid": 15}
-    assert err.startswith("2 of 61 pictures") and err.count("\n") == 3
+    assert err.startswith("2 of 61 pictures") and err.count("\n") == 4 and "RSICD has 8,734 train" in err
     data = datasets.load(tmp_path / "shards", task="captioning")
     assert data.licence.name == "research use" and data.split("train")[0]["captions"][2] == "a square ."

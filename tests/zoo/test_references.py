@@ -74,7 +74,10 @@ def test_a_reference_is_a_path_first(folder: Path) -> None:
     assert resolve("none.tflite") == Reference("file", Path("none.tflite"))
     shutil.copytree(folder, NAME)
     assert resolve(NAME) == Reference("folder", Path(NAME))
-    assert tflite_path(NAME) == Path(NAME)
+    with pytest.raises(ModelFileError, match=f"'{NAME}' is no .tflite file; write one: zoo export"):
+        tflite_path(NAME)
+    with pytest.raises(UnknownNameError, match="tiny"):
+        tflite_path("price_attn/tin")
 
 
 @pytest.mark.parametrize(
