@@ -48,7 +48,6 @@ MODES = (
     "LAB",
     "HSV",
     "I",
-    "F",
     "I;16",
 )
 
@@ -75,8 +74,8 @@ def answer_or_line(work: Callable[[], Any]) -> Any:
 def picture(mode: str, size: tuple[int, int] = (30, 20)) -> Image.Image:
     values = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 4), np.uint8)
     image = Image.fromarray(values, "RGBA")
-    if mode in ("I;16", "I", "F"):
-        return Image.fromarray(values[..., 0].astype({"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]) * 200)
+    if mode in ("I;16", "I"):
+        return Image.fromarray(values[..., 0].astype({"I;16": np.uint16, "I": np.int32}[mode]) * 200)
     if mode in ("La", "PA", "LAB", "HSV"):
         steps = {"La": ("LA", "La"), "PA": ("LA", "PA"), "LAB": ("RGB", "HSV"), "HSV": ("RGB", "HSV")}[mode]
         return image.convert(steps[0]).convert(steps[1])

@@ -4,7 +4,7 @@ What every client must do the same way, in this order:
 
 1. Decode the first frame; turn it as its EXIF orientation says.
 2. Palette, grey, 16-bit grey (divided by 257 and rounded), CMYK, YCbCr, Lab and HSV become 8-bit RGB; transparency is
-   laid over white.
+   laid over white. Floating-point pixels are refused: their scale is not known.
 3. Resize to (height, width) with a triangle (bilinear) filter whose support grows with the reduction (antialiasing);
    the aspect ratio is not kept. A picture that already has the size is left as it is.
 """
