@@ -31,7 +31,6 @@ from zoo.datasets._base import (
 )
 from zoo.datasets._places import is_remote
 from zoo.datasets._shard_files import MANIFEST
-from zoo.datasets.tfds import TFDS_TASKS
 from zoo.errors import ConfigError, DataError, unknown_name
 from zoo.registry import _load_package
 
@@ -125,8 +124,6 @@ def _find(text: str, task: str) -> tuple[str, dict[str, Any]]:
     """Return the registered name that a reference stands for, and the options it sets."""
     known = dataset_names()
     if text.startswith("tfds:"):
-        if task not in TFDS_TASKS:
-            raise DataError(f"'{text}' can be used for {' and '.join(TFDS_TASKS)}, not for {task}; give other data.")
         return "tfds", {"name": text.removeprefix("tfds:"), "task": task}
     if text in known:
         return text, {}

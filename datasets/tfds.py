@@ -22,10 +22,6 @@ _CAPTIONS = ("caption", "captions", "captions/text", "captions/raw", "text")
 _TEXTS = ("text", "sentence", "review", "content", "title")
 
 
-TFDS_TASKS = ("captioning", "text_classification")
-"""What datasets of TFDS can be used for."""
-
-
 @register_dataset("tfds", task="")
 class Tfds(Dataset):
     """A dataset of TensorFlow Datasets; its task is an option."""
@@ -36,7 +32,7 @@ class Tfds(Dataset):
 
         name: str = setting("")
         """Name as in the catalogue, with a configuration after a slash."""
-        task: str = setting("captioning", choices=TFDS_TASKS)
+        task: str = setting("captioning", choices=("captioning", "text_classification"))
         """What it is used for."""
         train: str = setting("train")
         """TFDS split (slices such as train[:90%] are allowed) to train on."""

@@ -29,6 +29,14 @@ class ServingModel(keras.Model):
         return self._function(**inputs)
 
 
+def first_rows(array: Any, count: int) -> np.ndarray:
+    """Return the first `count` rows of what `predict_on_batch` gave, with an axis of rows also for a batch of one.
+
+    Replicas answer the whole batch each, one after the other: these are then the first replica's.
+    """
+    return np.reshape(array, (-1, *np.shape(array)[1:]))[:count]
+
+
 def compile_serving(serving: Serving) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]:
     """Return a function from arrays of any number of examples to the serving outputs of all of them.
 
@@ -46,8 +54,7 @@ def compile_serving(serving: Serving) -> Callable[[Mapping[str, np.ndarray]], di
             rows = np.arange(start, start + size).clip(max=count - 1)
             batch = model.predict_on_batch({name: array[rows] for name, array in inputs.items()})
             keep = min(size, count - start)
-            # Replicas answer the whole batch each, one after the other; the first one's rows are taken.
-            parts.append({name: np.reshape(array, (-1, *np.shape(array)[1:]))[:keep] for name, array in batch.items()})
+            parts.append({name: first_rows(array, keep) for name, array in batch.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in serving.outputs}
 
     return run

@@ -9,7 +9,7 @@ from PIL import Image
 
 from zoo import datasets
 from zoo.datasets._write_shards import write_shards
-from zoo.errors import DataError
+from zoo.errors import ConfigError, DataError
 
 # TFDS needs TensorFlow to write a dataset, and none to read one.
 BUILD = """
@@ -135,7 +135,7 @@ def test_errors_are_one_line(data_dir, options, message):
 
 
 def test_forecasting_is_not_offered(data_dir):
-    with pytest.raises(DataError, match="for captioning and text_classification, not for forecasting"):
+    with pytest.raises(ConfigError, match="task is 'forecasting'"):
         load(data_dir, task="forecasting")
 
 

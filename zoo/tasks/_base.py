@@ -50,8 +50,7 @@ class Lesson:
         held_out: Of the validation split, for `model`.
         compile_arguments: `loss`, `metrics` and `weighted_metrics` for `keras.Model.compile`.
         wrap: Turns training batches into others, with the model as it is at that moment; None to train on them as they
-            are. Called with the batches and the number of this process among those that train together. What it
-            returns has `get_state` and `set_state`, as grain's iterators have.
+            are. What it returns has `get_state` and `set_state`, as grain's iterators have.
         measure: Gives further values of an epoch with the model as it is, such as a metric of its answers, or is None.
         measured: Names of these values.
     """
@@ -60,7 +59,7 @@ class Lesson:
     examples: Examples
     held_out: Examples
     compile_arguments: dict[str, Any]
-    wrap: Callable[[Any, int], Any] | None = None
+    wrap: Callable[[Any], Any] | None = None
     measure: Callable[[], dict[str, float]] | None = None
     measured: tuple[str, ...] = ()
 

@@ -16,7 +16,7 @@ from zoo.metrics.captions import caption_metrics_per_example
 from zoo.metrics.cider_reward import CiderReward
 from zoo.tasks._base import Lesson, Serving, Task
 from zoo.tasks._caption_rewards import HeldOut, PictureNumbers, SampledBatches
-from zoo.tasks._caption_sets import CaptionSets, Pictures, speaks_of_sides
+from zoo.tasks._caption_sets import CaptionSets, Pictures, has_pretrained_encoder, speaks_of_sides
 from zoo.tasks._reward_loss import PolicyLoss
 from zoo.tasks._search import greedy_search, sample_search
 from zoo.training.features import stored_features
@@ -41,24 +41,24 @@ def caption_lesson(
 ) -> Lesson:
     """See `Task.lesson`.
 
-    An architecture may have `cut`, as `caption_attn` has, and with a pretrained encoder `views` in its configuration:
-    the frozen part is then computed once for all pictures (`zoo.training.features`). With `val_cider` as what is
-    monitored, every epoch's greedy captions of the validation split are scored.
+    For rewards an architecture has `cut`, as `caption_attn` has; with a pretrained encoder also `views` in its
+    configuration: the frozen part is then computed once for all pictures (`zoo.training.features`). With `val_cider` as
+    what is monitored, every epoch's greedy captions of the validation split are scored.
     """
     config: Any = run.config
     preprocessor: Any = run.preprocessor
     rewarded = stage.goal == "reward"
     arguments = task.compile_arguments(label_smoothing=train.label_smoothing)
     judged = train.monitor == "val_cider"
-    count = train.reward_samples if rewarded else train.captions
-    cut = getattr(run.architecture, "cut", None)
-    extract, learn = (None, model) if cut is None else cut(model, config, captions=count, finetune=stage.finetune)
-    if extract is None and not rewarded:
+    if not (rewarded or has_pretrained_encoder(config)):
         examples, others = (task.examples(split, preprocessor, config) for split in (source, held_out))
         lesson = Lesson(model, examples, others, arguments)
         references = _captions(held_out) if judged else []
         name, shown = "image", others.images  # type: ignore[attr-defined]
     else:
+        count = train.reward_samples if rewarded else train.captions
+        cut: Any = run.architecture.cut  # type: ignore[attr-defined]
+        extract, learn = cut(model, config, captions=count, finetune=stage.finetune)
         captions, references = _captions(source), _captions(held_out)
         pictures: Pictures
         if extract is None:
@@ -105,7 +105,7 @@ def _rewarded(
     answer = compile_serving(draw_serving(learn, name, size, train.reward_samples, train.reward_baseline))
     drawn: list[SampledBatches] = []
 
-    def wrap(batches: Any, part: int) -> SampledBatches:
+    def wrap(batches: Any) -> SampledBatches:
         drawn.append(
             SampledBatches(
                 batches,
@@ -116,7 +116,6 @@ def _rewarded(
                 baseline=train.reward_baseline,
                 scale=train.reward_scale,
                 seed=train.seed,
-                part=part,
             )
         )
         return drawn[-1]

@@ -22,16 +22,14 @@ _BATCH = 32
 
 def nearest_by_encoder(
     run: Run, source: Source, kept: Sequence[int], captions: Sequence[Sequence[str]], images: np.ndarray
-) -> list[str] | None:
+) -> list[str]:
     """Return the central caption of the training picture whose mean features are nearest, by cosine.
-
-    None for a captioner without a pretrained encoder.
 
     The encoder has its published weights, whatever training has made of them. Features of the training pictures are
     those that training keeps on disk.
 
     Args:
-        run: Of a captioner.
+        run: Of a captioner with a pretrained encoder.
         source: The training split.
         kept: The records of it that are looked at.
         captions: Of these records.
@@ -40,14 +38,9 @@ def nearest_by_encoder(
     Raises:
         ZooError: If the encoder's published weights, or room for the features, cannot be had.
     """
-    cut = getattr(run.architecture, "cut", None)
-    if cut is None:
-        return None
     model = build_from_config(run.name, run.config)
     run.architecture.load_parts(model, run.config)
-    extract: Any = cut(model, run.config, captions=1).extract
-    if extract is None:
-        return None
+    extract: Any = run.architecture.cut(model, run.config, captions=1).extract  # type: ignore[attr-defined]
     stored = stored_features(extract, source, "none", functools.partial(print, file=sys.stderr)).views[0]
     known = np.stack([stored[index].mean(axis=(0, 1), dtype=np.float32) for index in kept])
     parts = [extract.predict_on_batch(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]

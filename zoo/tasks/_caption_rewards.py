@@ -64,7 +64,6 @@ class SampledBatches:
         scale: Whether a picture's advantages are divided by the standard deviation of its rewards (Shao et al. 2024,
             arXiv:2402.03300, section 4.1.2).
         seed: Decides what is drawn.
-        part: Which of the processes that train together this is.
     """
 
     def __init__(
@@ -78,12 +77,11 @@ class SampledBatches:
         baseline: str,
         scale: bool = False,
         seed: int,
-        part: int = 0,
     ) -> None:
         """Keep the parts."""
         self._batches, self._answer, self._reward = batches, answer, reward
         self._count, self._length, self._baseline = count, max_length, baseline
-        self._scale, self._seed, self._part = scale, seed, part
+        self._scale, self._seed = scale, seed
         self._step = 0
         self._seen: list[float] = []
 
@@ -94,7 +92,7 @@ class SampledBatches:
     def __next__(self) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
         """Return inputs, targets float32 (B, K, T, 2) and weights float32 (B, K, T), 0 after the end."""
         inputs, numbers, _ = next(self._batches)
-        rng = np.random.default_rng([self._seed, self._part, self._step])
+        rng = np.random.default_rng([self._seed, 0, self._step])
         self._step += 1
         uniforms = rng.random((len(numbers), self._count, self._length), np.float32)
         found = self._answer({**inputs, "uniforms": uniforms})

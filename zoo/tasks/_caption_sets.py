@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,11 @@ def speaks_of_sides(captions: Sequence[str], language: str) -> bool:
     if language not in _SIDES:
         return True
     return any(re.search(_SIDES[language], caption.lower()) for caption in captions)
+
+
+def has_pretrained_encoder(config: Any) -> bool:
+    """Tell whether a captioner's configuration names an encoder with published weights, as `caption_attn`'s may."""
+    return bool(getattr(config, "encoder", "cnn") != "cnn")
 
 
 class CaptionSets:

@@ -23,6 +23,7 @@ from zoo.preprocess.image import load_image
 from zoo.tasks._base import Lesson, Requests, Serving, Task
 from zoo.tasks._caption_examples import SAMPLED, CaptionExamples, TrainingCaptions
 from zoo.tasks._caption_scores import CaptionTruth, caption_answers, compare_answers, score_captions
+from zoo.tasks._caption_sets import has_pretrained_encoder
 from zoo.tasks._pictures import requested_pictures
 from zoo.tasks._search_options import SearchOptions, words_to_ids
 
@@ -86,7 +87,7 @@ class CaptioningTask(Task):
 
     def check_stage(self, run: Any, stage: Any, processes: int) -> None:
         """See the base class; there is fine-tuning for pretrained encoders, and self-critical training for all."""
-        pretrained = getattr(run.config, "encoder", "cnn") != "cnn"
+        pretrained = has_pretrained_encoder(run.config)
         if (stage.finetune or stage.goal == "reward") and not hasattr(run.architecture, "cut"):
             super().check_stage(run, stage, processes)
         if stage.finetune and not pretrained:
@@ -210,16 +211,15 @@ class CaptioningTask(Task):
         nearest = nearest_image(np.stack(known), captions, asked)
         best = max(nearest, key=lambda pixels: cider(nearest[pixels]))
         result = {"nearest_image": {**measure(nearest[best], slow=slow), "pixels": best}}
-        if run is not None:
+        if run is not None and has_pretrained_encoder(run.config):
             from zoo.tasks._caption_neighbours import nearest_by_encoder
 
             try:
-                found = nearest_by_encoder(run, source, kept, captions, requests.inputs["image"])
+                texts = nearest_by_encoder(run, source, kept, captions, requests.inputs["image"])
             except ZooError as error:  # such as published weights that are not installed here
                 print(f"The baseline nearest_features is left out: {error}", file=sys.stderr)
-                found = None
-            if found is not None:
-                result["nearest_features"] = measure(found, slow=slow)
+            else:
+                result["nearest_features"] = measure(texts, slow=slow)
         if any(record.get("tone") for record in records):
             texts = recolour_nearest_paste(np.stack(known), captions, asked, preprocessor.language)
             result["recolour_nearest_paste"] = measure(texts, slow=slow)

@@ -21,6 +21,7 @@ import numpy as np
 
 from zoo.datasets import Source
 from zoo.errors import DataError
+from zoo.execution import first_rows
 from zoo.files import cache_folder, write_beside
 from zoo.preprocess.image import load_image
 from zoo.tasks._pictures import picture_of
@@ -114,8 +115,7 @@ class FrozenFeatures:
             header = {"descr": "<f2", "fortran_order": False, "shape": self.shape}
             np.lib.format.write_array_header_2_0(file, header)
             for end, images in self._pictures():
-                # Replicas answer the whole batch each, one after the other; the first one's rows are taken.
-                features = np.asarray(self._extract.predict_on_batch(turn(images)))[: len(images)]
+                features = first_rows(self._extract.predict_on_batch(turn(images)), len(images))
                 file.write(np.ascontiguousarray(features, np.float16).data)
                 if (part := 4 * end // self.shape[0]) > said:
                     said = part

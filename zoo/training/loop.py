@@ -209,7 +209,7 @@ class _Session:
             engine,
             train,
             steps=self._steps,
-            batches=lesson.wrap(batches, self.devices.process_index) if lesson.wrap else batches,
+            batches=lesson.wrap(batches) if lesson.wrap else batches,
             on_policy=lesson.wrap is not None,
             held_out=held_out,
             files=StateFiles(folder / "checkpoints"),
