@@ -1,6 +1,6 @@
 """What storing the frozen encoder's features saves: steps of the same decoder with and without the encoder in the loop.
 
-    python -P benchmarks/cached_features.py --data-dir DIR [--steps 20] [--rounds 3]
+    python -P benchmarks/cached_features.py --data-dir DIR [--steps 20] [--rounds 3] [--batch-size 32]
 
 Three ways to take the steps of the recipe `caption_attn__rsicd`, in turns, on the same pictures with one caption each:
 from stored features; with the frozen encoder in every step; and with the encoder learning too. A step counts from
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, help="pictures a step; the recipe's when not given")
     options = parser.parse_args()
     cls, recipe = find_training(RECIPE)
     plan = make_plan(
@@ -53,7 +54,7 @@ def main() -> None:
         recipe,
         None,
         model={"views": "none"},
-        train={"captions": 1},
+        train={"captions": 1} | ({"batch_size": options.batch_size} if options.batch_size else {}),
         options={"data_dir": str(options.data_dir)},
     )
     keras.config.set_dtype_policy(plan.train.precision)

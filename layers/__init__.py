@@ -20,6 +20,7 @@ from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
 from zoo.layers.cross_attention import MultiHeadCrossAttention
 from zoo.layers.efficientnet_lite import EfficientNetLite
 from zoo.layers.inverted_residual import InvertedResidual
+from zoo.layers.layer_norm import LayerNorm
 from zoo.layers.ngram_classifier import NGramClassifier
 from zoo.layers.ngram_embedding import NGramEmbedding
 from zoo.layers.opinion_pool import OpinionPool
@@ -44,6 +45,7 @@ __all__ = [
     "ChannelAttention",
     "EfficientNetLite",
     "InvertedResidual",
+    "LayerNorm",
     "MultiHeadCrossAttention",
     "MultiHeadSelfAttention",
     "NGramClassifier",

@@ -9,6 +9,7 @@ from keras import ops
 
 from zoo.layers._attention import check_built
 from zoo.layers.byte_dropout import ByteDropout
+from zoo.layers.layer_norm import LayerNorm
 from zoo.layers.positional_encoding import PositionalEncoding
 from zoo.layers.transformer_decoder_block import TransformerDecoderBlock
 
@@ -86,7 +87,7 @@ class TransformerDecoder(keras.layers.Layer):
             TransformerDecoderBlock(d_model, num_heads, mlp_dim, dropout, name=f"block_{index}", dtype=policy)
             for index in range(num_layers)
         ]
-        self.final_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="final_norm", dtype=policy)
+        self.final_norm = LayerNorm(name="final_norm", dtype=policy)
 
     def build(self, tokens_shape: tuple[Any, ...], memory_shape: tuple[Any, ...]) -> None:
         """Creates the weights for tokens `(batch, length)` and the memory `(batch, keys, memory_dim)`."""

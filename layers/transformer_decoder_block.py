@@ -7,9 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from zoo.layers._activation import activate
 from zoo.layers._attention import check_built
 from zoo.layers.byte_dropout import ByteDropout
 from zoo.layers.cross_attention import MultiHeadCrossAttention
+from zoo.layers.layer_norm import LayerNorm
 from zoo.layers.self_attention import MultiHeadSelfAttention
 
 Tensor = Any
@@ -69,16 +71,16 @@ class TransformerDecoderBlock(keras.layers.Layer):
         self.rotary = rotary
         self.supports_masking = True
         policy = self.dtype_policy
-        self.self_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="self_norm", dtype=policy)
+        self.self_norm = LayerNorm(name="self_norm", dtype=policy)
         self.self_attention = MultiHeadSelfAttention(
             d_model, num_heads, dropout, causal=True, rotary=rotary, name="self_attention", dtype=policy
         )
-        self.cross_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="cross_norm", dtype=policy)
+        self.cross_norm = LayerNorm(name="cross_norm", dtype=policy)
         self.cross_attention = MultiHeadCrossAttention(
             d_model, num_heads, dropout, name="cross_attention", dtype=policy
         )
-        self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="mlp_norm", dtype=policy)
-        self.mlp_hidden = keras.layers.Dense(mlp_dim, activation=activation, name="mlp_hidden", dtype=policy)
+        self.mlp_norm = LayerNorm(name="mlp_norm", dtype=policy)
+        self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", dtype=policy)
         self.mlp_out = keras.layers.Dense(d_model, name="mlp_out", dtype=policy)
         self.self_dropout = ByteDropout(dropout, name="self_dropout", dtype=policy)
         self.cross_dropout = ByteDropout(dropout, name="cross_dropout", dtype=policy)
@@ -109,7 +111,8 @@ class TransformerDecoderBlock(keras.layers.Layer):
             self.cross_norm(x), memory, memory_mask=memory_mask, training=training, return_scores=True
         )
         x = x + self.cross_dropout(h, training=training)
-        x = x + self.mlp_dropout(self.mlp_out(self.mlp_hidden(self.mlp_norm(x))), training=training)
+        h = activate(self.mlp_hidden(self.mlp_norm(x)), self.activation, training)
+        x = x + self.mlp_dropout(self.mlp_out(h), training=training)
         return (x, scores) if return_scores else x
 
     def start(self, memory: Tensor, max_length: int) -> Cache:
@@ -149,7 +152,7 @@ class TransformerDecoderBlock(keras.layers.Layer):
             self.cross_norm(x), (cache[2], cache[3]), memory_mask=memory_mask, training=False, return_scores=True
         )
         x = x + h
-        x = x + self.mlp_out(self.mlp_hidden(self.mlp_norm(x)))
+        x = x + self.mlp_out(activate(self.mlp_hidden(self.mlp_norm(x)), self.activation, training=False))
         return x, (key, value, cache[2], cache[3]), scores
 
     def get_config(self) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Any
 
 import keras
 
+from zoo.layers._activation import activate
 from zoo.layers.byte_dropout import ByteDropout
+from zoo.layers.layer_norm import LayerNorm
 from zoo.layers.self_attention import MultiHeadSelfAttention
 
 Tensor = Any
@@ -67,12 +69,12 @@ class TransformerEncoderBlock(keras.layers.Layer):
         self.rotary = rotary
         self.supports_masking = True
         policy = self.dtype_policy
-        self.attention_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="attention_norm", dtype=policy)
+        self.attention_norm = LayerNorm(name="attention_norm", dtype=policy)
         self.attention = MultiHeadSelfAttention(
             d_model, num_heads, dropout, causal, window, rotary, name="attention", dtype=policy
         )
-        self.mlp_norm = keras.layers.LayerNormalization(epsilon=1e-6, name="mlp_norm", dtype=policy)
-        self.mlp_hidden = keras.layers.Dense(mlp_dim, activation=activation, name="mlp_hidden", dtype=policy)
+        self.mlp_norm = LayerNorm(name="mlp_norm", dtype=policy)
+        self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", dtype=policy)
         self.mlp_out = keras.layers.Dense(d_model, name="mlp_out", dtype=policy)
         self.attention_dropout = ByteDropout(dropout, name="attention_dropout", dtype=policy)
         self.mlp_dropout = ByteDropout(dropout, name="mlp_dropout", dtype=policy)
@@ -95,8 +97,8 @@ class TransformerEncoderBlock(keras.layers.Layer):
         """See the class."""
         h, scores = self.attention(self.attention_norm(x), mask=mask, training=training, return_scores=True)
         x = x + self.attention_dropout(h, training=training)
-        h = self.mlp_out(self.mlp_hidden(self.mlp_norm(x)))
-        x = x + self.mlp_dropout(h, training=training)
+        h = activate(self.mlp_hidden(self.mlp_norm(x)), self.activation, training)
+        x = x + self.mlp_dropout(self.mlp_out(h), training=training)
         return (x, scores) if return_scores else x
 
     def get_config(self) -> dict[str, Any]:

@@ -80,6 +80,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
             (5, {"kernel_size": 5, "stride": 2}, (2, 2, 2, 5)),
         )
     ],
+    "LayerNorm": [{"config": {"epsilon": 1e-3}, "inputs": (X,), "output_shapes": (X.shape,)}],
     "MultiHeadCrossAttention": [
         {
             "config": {"d_model": 8, "num_heads": 2, "dropout": dropout},

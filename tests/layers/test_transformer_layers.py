@@ -10,6 +10,7 @@ import pytest
 from keras import ops
 
 from zoo.layers import TransformerDecoder, TransformerDecoderBlock, TransformerEncoderBlock
+from zoo.layers._activation import activate
 
 D_MODEL, HEADS, MLP = 8, 2, 16
 RNG = np.random.default_rng(0)
@@ -46,6 +47,31 @@ def stock_mlp(block: Any, x: Any) -> Any:
 def layer_norm(x: np.ndarray) -> np.ndarray:
     """With the initial scale of 1 and shift of 0."""
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
+
+
+class Activate(keras.layers.Layer):
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def call(self, x: Any) -> Any:
+        return activate(x, self.activation, training=True)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_activation_learns_as_stock_keras_does(activation: str) -> None:
+    after = []
+    for stock in (False, True):
+        inputs = keras.Input((D_MODEL,))
+        below = keras.layers.Dense(5, kernel_initializer=keras.initializers.RandomNormal(seed=1))
+        x = below(inputs)
+        model = keras.Model(inputs, keras.layers.Activation(activation)(x) if stock else Activate(activation)(x))
+        model.compile(keras.optimizers.SGD(1.0), "mse")
+        answer = array(model(X[0]))
+        model.train_on_batch(X[0], np.ones((5, 5), np.float32))
+        after.append((answer, *below.get_weights()))
+    for ours, theirs in zip(*after, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 @pytest.mark.parametrize("causal", [False, True])

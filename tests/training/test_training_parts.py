@@ -111,6 +111,28 @@ def test_weight_decay_leaves_biases_alone() -> None:
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.weights[1]), bias)
 
 
+def test_takes_the_steps_of_stock_adamw() -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(3, 4)), rng.normal(size=4)]
+    ours = make_optimizer(TrainConfig(learning_rate=0.1, warmup=0.2, weight_decay=0.3, ema=0.9), 10)
+    stock = keras.optimizers.AdamW(
+        ours._learning_rate, weight_decay=0.3, beta_2=TrainConfig().beta_2, use_ema=True, ema_momentum=0.9
+    )
+    stock.exclude_from_weight_decay(var_names=["bias"])
+    found = []
+    for optimizer in (ours, stock):
+        variables = [keras.Variable(value, name=name) for value, name in zip(weights, ("kernel", "bias"), strict=True)]
+        optimizer.build(variables)
+        gradients = np.random.default_rng(1)
+        for _ in range(10):
+            optimizer.apply([keras.ops.convert_to_tensor(gradients.normal(size=v.shape), "float32") for v in variables])
+        found.append({v.path: keras.ops.convert_to_numpy(v) for v in [*variables, *optimizer.variables]})
+    assert list(found[0])[2:] == list(found[1])[2:]  # the optimizer's own have the same paths
+    for a, b in zip(found[0].values(), found[1].values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+    assert np.abs(found[0]["kernel"] - weights[0]).max() > 0.3
+
+
 def test_configurations_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"micro_batches is 3; it must be a divisor of batch_size \(32\)"):
         TrainConfig(micro_batches=3)

@@ -45,9 +45,9 @@ class CaptionAttn(Architecture):
 
     1. `image` (B, H, W, 3), 0 to 255, is scaled to -1 to 1.
     2. `encoder`: a network that makes a map, then sine positions of row and column, (B, h, w, d_model). The network
-       is `CNNFeatureExtractor`, learned from nothing; or a pretrained EfficientNet-Lite, whose map goes through channel
-       and spatial attention (Woo et al. 2018, arXiv:1807.06521) and a projection. Of a pretrained one the stages before
-       `finetune_from` never learn, and the others in the stage of fine-tuning only.
+       is `CNNFeatureExtractor`, learned from nothing; or a pretrained EfficientNet-Lite, whose map is projected and
+       goes through channel and spatial attention (Woo et al. 2018, arXiv:1807.06521). Of a pretrained one the stages
+       before `finetune_from` never learn, and the others in the stage of fine-tuning only.
     3. `decoder`: `TransformerDecoder` over `tokens` (B, T), which begin with the start token; `logits` (B, T, V) for
        the token that follows each. Token 0 is padding.
     """
@@ -132,8 +132,10 @@ class CaptionAttn(Architecture):
         """Return the uncompiled model: `image`, `tokens` -> `logits`."""
         import keras
 
+        from zoo.layers.byte_dropout import ByteDropout
         from zoo.layers.cbam import ChannelAttention, SpatialAttention
         from zoo.layers.cnn_feature_extractor import CNNFeatureExtractor
+        from zoo.layers.layer_norm import LayerNorm
         from zoo.layers.positional_encoding import PositionalEncoding
         from zoo.layers.transformer_decoder import TransformerDecoder
 
@@ -156,13 +158,13 @@ class CaptionAttn(Architecture):
             x = keras.layers.Rescaling(1 / 128, offset=-127 / 128, name="scale")(picture)
             for layer in _pretrained(config):
                 x = layer(x)
+            x = keras.layers.Dense(config.d_model, name="projection")(x)
             if config.attention is not None:
                 x = ChannelAttention(16, use_max=config.attention == "cbam", name="channel_attention")(x)
             if config.attention == "cbam":
                 x = SpatialAttention(name="spatial_attention")(x)
-            x = keras.layers.Dense(config.d_model, name="projection")(x)
-            x = keras.layers.LayerNormalization(epsilon=1e-6, name="features_norm")(x)
-            x = keras.layers.Dropout(config.dropout, name="features_dropout")(x)
+            x = LayerNorm(name="features_norm")(x)
+            x = ByteDropout(config.dropout, name="features_dropout")(x)
         encoder = keras.Model(picture, PositionalEncoding("2d", name="positions")(x), name="encoder")
 
         image = keras.Input(shape, dtype="float32", name="image")

@@ -91,7 +91,7 @@ class PriceAttn(Architecture):
         """
         import keras
 
-        from zoo.layers import AttentionPooling, MultiHeadSelfAttention, PathHead, WindowFeatures
+        from zoo.layers import AttentionPooling, LayerNorm, MultiHeadSelfAttention, PathHead, WindowFeatures
 
         layers = keras.layers
         window = keras.Input((config.window, config.features), dtype="float32", name="window")
@@ -107,10 +107,10 @@ class PriceAttn(Architecture):
         x = layers.Dense(config.d_model, activation="tanh", name="embed")(features)
         x = layers.LSTM(config.d_model, return_sequences=True, name="encoder")(x)
         for index in range(config.num_layers):
-            h = layers.LayerNormalization(epsilon=1e-6, name=f"attention_norm_{index}")(x)
+            h = LayerNorm(name=f"attention_norm_{index}")(x)
             h = MultiHeadSelfAttention(config.d_model, config.num_heads, config.dropout, name=f"attention_{index}")(h)
             x = layers.Add(name=f"residual_{index}")([x, layers.Dropout(config.dropout, name=f"drop_{index}")(h)])
-        x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+        x = LayerNorm(name="norm")(x)
         pooled, _ = AttentionPooling(name="pooling")(x)
         pooled = layers.Dropout(config.dropout, name="drop")(pooled)
         mean, quantiles = PathHead(

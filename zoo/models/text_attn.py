@@ -144,7 +144,7 @@ class TextAttention(Architecture):
                 config.d_model, config.num_heads, config.mlp_dim, config.dropout, name=f"block_{i}"
             )
             x = block(x, mask=mask)
-        x = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+        x = layers.LayerNorm(name="norm")(x)
         pooled, _ = layers.AttentionPooling(name="pooling")(x, mask=mask)
         pooled = keras.layers.Dropout(config.pooled_dropout, name="pooled_dropout")(pooled)
         logits = keras.layers.Dense(config.num_classes, dtype="float32", name="deep")(pooled)

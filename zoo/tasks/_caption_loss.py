@@ -33,12 +33,11 @@ class TokenLoss(keras.losses.Loss):
             y_pred: (B, T, V), logits.
         """
         logits = ops.cast(y_pred, "float32")
-        loss = keras.losses.sparse_categorical_crossentropy(y_true, logits, from_logits=True)
-        if self.label_smoothing:
-            # -mean(log p) = -log p[target] + logit[target] - mean(logits): no second softmax over the vocabulary
-            target = ops.take_along_axis(logits, ops.expand_dims(ops.cast(y_true, "int32"), -1), axis=-1)
-            loss = loss + self.label_smoothing * (ops.squeeze(target, -1) - ops.mean(logits, axis=-1))
-        return loss
+        # Of dense targets the backend computes loss and gradient in one pass.
+        targets = ops.one_hot(ops.cast(y_true, "int32"), logits.shape[-1], dtype="float32")
+        return keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=self.label_smoothing
+        )
 
     def get_config(self) -> dict[str, Any]:
         """Every constructor argument."""

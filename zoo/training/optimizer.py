@@ -33,12 +33,18 @@ def make_optimizer(config: TrainConfig, total_steps: int, learning_rate: float |
         warmup_target=peak if warmup_steps else None,
         warmup_steps=warmup_steps,
     )
-    optimizer = keras.optimizers.AdamW(
+    kind = keras.optimizers.AdamW
+    if keras.backend.backend() == "tensorflow":
+        from zoo.training.optimizer_tensorflow import FusedAdamW
+
+        kind = FusedAdamW
+    optimizer = kind(
         learning_rate=schedule,
         weight_decay=config.weight_decay,
         beta_2=config.beta_2,
         use_ema=config.ema > 0,
         ema_momentum=config.ema or 0.99,
+        name="adam_w",  # of its variables, on both backends
     )
     optimizer.exclude_from_weight_decay(var_names=list(_NO_DECAY))
     return optimizer
