@@ -116,7 +116,12 @@ def test_takes_the_steps_of_stock_adamw() -> None:
     weights = [rng.normal(size=(3, 4)), rng.normal(size=4)]
     ours = make_optimizer(TrainConfig(learning_rate=0.1, warmup=0.2, weight_decay=0.3, ema=0.9), 10)
     stock = keras.optimizers.AdamW(
-        ours._learning_rate, weight_decay=0.3, beta_2=TrainConfig().beta_2, use_ema=True, ema_momentum=0.9
+        ours._learning_rate,
+        weight_decay=0.3,
+        beta_2=TrainConfig().beta_2,
+        use_ema=True,
+        ema_momentum=0.9,
+        name="adam_w",
     )
     stock.exclude_from_weight_decay(var_names=["bias"])
     found = []
