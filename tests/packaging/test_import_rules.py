@@ -23,6 +23,7 @@ TENSORFLOW_FILES = {
     "zoo/training/devices.py",
     "zoo/training/engine_tensorflow.py",
     "zoo/training/memory.py",
+    "zoo/training/optimizer_tensorflow.py",
     "zoo/training/profiler.py",
 }
 # Where JAX is the point.
@@ -30,6 +31,7 @@ JAX_FILES = {
     "zoo/training/devices.py",
     "zoo/training/engine_jax.py",
     "zoo/training/memory.py",
+    "zoo/training/optimizer_tensorflow.py",
     "zoo/training/profiler.py",
     "zoo/training/tpu_compile.py",
     "zoo/training/tpu_lint.py",
