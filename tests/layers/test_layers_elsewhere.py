@@ -74,7 +74,9 @@ def test_decoding_loop_in_litert() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("tests", ["test_every_layer.py", "test_transformer_layers.py", "test_self_attention.py"])
+@pytest.mark.parametrize(
+    "tests", ["test_every_layer.py", "test_layer_norm.py", "test_transformer_layers.py", "test_self_attention.py"]
+)
 def test_on_jax(tests: str, repository: Path) -> None:
     done = child(["-m", "pytest", "-q", "-n0", str(repository / "tests" / "layers" / tests)], "jax")
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
