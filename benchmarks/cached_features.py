@@ -33,7 +33,7 @@ from zoo.training.config import TrainConfig
 from zoo.training.devices import Devices
 from zoo.training.engine import Engine, make_engine
 from zoo.training.optimizer import make_optimizer
-from zoo.training.pipeline import training_batches
+from zoo.training.pipeline import PREFETCHED, training_batches
 from zoo.training.plan import make_plan
 from zoo.training.stages import stages_of
 
@@ -41,8 +41,6 @@ RECIPE = "caption_attn__rsicd"
 
 _REST = 3.0
 """Seconds in which the way before fetches the batches that it fetches ahead: they are not the next way's work."""
-_STOCK = 8
-"""Batches that are fetched ahead: they are used up before the clock starts."""
 
 
 def main() -> None:
@@ -80,7 +78,7 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, step in ways.items():
             time.sleep(_REST)
-            for _ in range(_STOCK):
+            for _ in range(PREFETCHED):  # the way's own are used up before the clock starts
                 step()
             began = time.perf_counter()
             for _ in range(options.steps):

@@ -27,8 +27,7 @@ def _gelu(x: Tensor) -> Any:
     """`x F(x)`, where `F` is the normal distribution function and `f` its density: `dx = dy (F(x) + x f(x))`."""
     below = 0.5 + 0.5 * ops.erf(x * math.sqrt(0.5))
 
-    def gradient(*args: Tensor, upstream: Tensor | None = None) -> Tensor:
-        dy = args[0] if upstream is None else upstream
+    def gradient(dy: Tensor) -> Tensor:
         return dy * (below + x * (ops.exp(-0.5 * ops.square(x)) / math.sqrt(2 * math.pi)))
 
     return x * below, gradient

@@ -18,8 +18,8 @@ class LayerNorm(keras.layers.Layer):
     2. `y = n * gamma + beta`.
 
     It equals `keras.layers.LayerNormalization`, and outside training it is the same operators. In training the gradient
-    is written out, `dx = (g - mean(g) - n mean(g n)) / sqrt(var(x) + epsilon)` with `g = dy * gamma`: about half of the
-    passes over memory that automatic differentiation takes, where nothing fuses them. Statistics are float32 under
+    is written out, `dx = (g - mean(g) - n mean(g n)) / sqrt(var(x) + epsilon)` with `g = dy * gamma`: fewer passes
+    over memory than automatic differentiation takes, where nothing fuses them. Statistics are float32 under
     every dtype policy.
 
     Masks pass through unchanged.
@@ -69,8 +69,7 @@ def _normalize(epsilon: float) -> Any:
         inverse = ops.rsqrt(ops.mean(ops.square(centred), axis=-1, keepdims=True) + epsilon)
         normal = centred * inverse
 
-        def gradient(*args: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-            dy = args[0] if upstream is None else upstream
+        def gradient(dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             rows = tuple(range(len(x.shape) - 1))
             g = dy * gamma
             mean, along = ops.mean(g, axis=-1, keepdims=True), ops.mean(g * normal, axis=-1, keepdims=True)

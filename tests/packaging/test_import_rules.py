@@ -31,7 +31,6 @@ JAX_FILES = {
     "zoo/training/devices.py",
     "zoo/training/engine_jax.py",
     "zoo/training/memory.py",
-    "zoo/training/optimizer_tensorflow.py",
     "zoo/training/profiler.py",
     "zoo/training/tpu_compile.py",
     "zoo/training/tpu_lint.py",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from zoo.tasks import Examples
 
 
+PREFETCHED = 8
+"""Batches that are made ahead of the step that takes them."""
+
+
 def training_batches(
     examples: Examples, *, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> grain.IterDataset:
@@ -48,7 +52,7 @@ def training_batches(
         .batch(batch_size, drop_remainder=True)
         .repeat()
         .random_map(gather)
-        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=8))
+        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=PREFETCHED))
     )
 
 
