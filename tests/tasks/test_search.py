@@ -14,8 +14,9 @@ from scipy import stats
 
 from zoo.layers.transformer_decoder import TransformerDecoder
 from zoo.preprocess.captioning import END, PADDING, SPECIAL, START, UNKNOWN
+from zoo.tasks._consensus import ngram_similarity
 from zoo.tasks._sampling import uniform_numbers
-from zoo.tasks._search import Found, beam_search, greedy_search, sample_search
+from zoo.tasks._search import Found, beam_search, consensus_search, greedy_search, sample_search
 
 WORDS, STEPS, CELLS, WIDTH = 3, 4, 5, 8
 VOCAB = len(SPECIAL) + WORDS
@@ -135,6 +136,24 @@ def test_a_wide_beam_finds_the_best_of_all_captions(captioners: list[Captioner],
             assert score == pytest.approx(mean, abs=1e-4)
             found_at_first += wanted == captioner.best(row, lambda words: True, penalty)[0]
     assert not rules or found_at_first < 6 or rules["no_repeat_ngram"] > STEPS  # the rule changes something
+
+
+@pytest.mark.parametrize("rules", RULES, ids=str)
+def test_the_consensus_of_all_captions(captioners: list[Captioner], rules: Rules) -> None:
+    most_probable = 0
+    for captioner in captioners:
+        found = consensus_search(captioner.decoder, captioner.memory, max_length=STEPS, width=EVERY, **rules)
+        for row, (words, score) in enumerate(answers(found)):
+            logs = {every: values for every, values in captioner.logs[row].items() if keeps(every, rules)}
+            ended = np.full((len(logs), STEPS + 1), PADDING, np.int32)
+            for i, every in enumerate(logs):
+                ended[i, : len(logs[every])] = (*every, END)[: len(logs[every])]
+            votes = np.exp(np.array([values.sum() for values in logs.values()]) / 1.5)
+            agreed = dict(zip(logs, np.array(ngram_similarity(ended[None]))[0] @ votes / votes.sum(), strict=True))
+            assert agreed[words] == pytest.approx(max(agreed.values()), abs=1e-5)
+            assert score == pytest.approx(float(logs[words].mean()), abs=1e-4)
+            most_probable += words == max(logs, key=lambda every: logs[every].sum())
+    assert most_probable < 6  # it is another choice than the probability's
 
 
 def test_captions_differ_between_models_and_pictures(captioners: list[Captioner]) -> None:

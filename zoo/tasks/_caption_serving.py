@@ -11,7 +11,7 @@ from keras import ops
 from zoo.tasks._base import Serving, Signature
 from zoo.tasks._caption_steps import step_signatures
 from zoo.tasks._sampling import uniform_numbers
-from zoo.tasks._search import Found, beam_search, greedy_search, sample_search
+from zoo.tasks._search import Found, beam_search, consensus_search, greedy_search, sample_search
 from zoo.tasks._search_options import Plan, SearchOptions, plan_search
 
 Tensor = Any
@@ -90,6 +90,8 @@ def _search_of(plan: Plan, decoder: Any) -> Callable[[Tensor, Tensor | None], Fo
         if options.kind == "beam":
             penalty = options.length_penalty
             return beam_search(decoder, memory, width=plan.width, length_penalty=penalty, must=plan.must, **rules)
+        if options.kind == "consensus":
+            return consensus_search(decoder, memory, width=plan.width, **rules)
         uniforms = ops.expand_dims(uniform_numbers(ops.convert_to_tensor(seed, "int32"), plan.steps), 0)
         return sample_search(
             decoder,

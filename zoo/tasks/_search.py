@@ -1,4 +1,4 @@
-"""Greedy search, sampling and beam search in the graph: one `while_loop` over a key-value cache, `keras.ops` only.
+"""Greedy search, sampling, beam search and consensus in the graph: a `while_loop` over a key-value cache, `keras.ops`.
 
 All take a decoder with `start(memory, max_length)` and `step(tokens, position, cache)` (see
 `zoo.layers.transformer_decoder`). The graph converts to LiteRT's built-in operators.
@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from zoo.preprocess.captioning import END, PADDING, START, UNKNOWN
+from zoo.tasks._consensus import expected_similarity
 from zoo.tasks._constraints import Word, block, transitions
 from zoo.tasks._sampling import draw, truncate
 
@@ -156,6 +157,80 @@ def beam_search(
         no_repeat_ngram: Length of the sequences that no caption holds twice; 0 for no such rule.
         must: Words that every caption must hold.
     """
+    rules: dict[str, Any] = {"never": never, "no_repeat_ngram": no_repeat_ngram, "must": must}
+    kept = _keep(decoder, memory, max_length=max_length, width=width, **rules)
+    ranked = kept.total / ops.power(ops.maximum(kept.steps, 1.0), length_penalty)
+    ranked = ops.where(kept.total > 0.5 * _NEVER, ranked, _NEVER)
+    lacking = np.arange(ranked.shape[1] // width)[::-1].repeat(width).astype("float32")
+    return _answer(kept, ranked - _LACKING * lacking)
+
+
+def consensus_search(
+    decoder: Any,
+    memory: Tensor,
+    *,
+    max_length: int,
+    width: int,
+    never: Sequence[Word] = (),
+    no_repeat_ngram: int = 0,
+) -> Found:
+    """Keep the `width` most probable captions as beam search does, and take the one that the others agree with most.
+
+    See `zoo.tasks._consensus`; `score` is the model's own mean log-probability of that caption.
+
+    Args:
+        decoder: The decoder, built.
+        memory: (B, N, D), B and N static.
+        max_length: T, most steps.
+        width: K, captions kept.
+        never: Words that no caption may hold.
+        no_repeat_ngram: Length of the sequences that no caption holds twice; 0 for no such rule.
+    """
+    kept = _keep(decoder, memory, max_length=max_length, width=width, never=never, no_repeat_ngram=no_repeat_ngram)
+    agreed = expected_similarity(kept.tokens, 1.0 - kept.alive, kept.total)
+    return _answer(kept, ops.where(kept.total > 0.5 * _NEVER, agreed, _NEVER))
+
+
+class _Kept(NamedTuple):
+    """The captions that a search has kept, K of each picture.
+
+    Attributes:
+        tokens: int32 (B, K, T), after the end all padding.
+        alive: float32 (B, K), 1 where the caption has no end.
+        total: float32 (B, K), log-probability; -1e9 and less for what is none.
+        steps: float32 (B, K), number of tokens and the end.
+        attention: float32 (B, K, T, N), weights over the memory for each token.
+    """
+
+    tokens: Tensor
+    alive: Tensor
+    total: Tensor
+    steps: Tensor
+    attention: Tensor
+
+
+def _answer(kept: _Kept, value: Tensor) -> Found:
+    """Take the caption of the highest value (B, K) of each picture."""
+    batch, beams = value.shape
+    best = next_token(value) + ops.arange(batch, dtype="int32") * beams
+    tokens, alive, total, steps, attention = (
+        ops.take(ops.reshape(every, (batch * beams, *every.shape[2:])), best, axis=0) for every in kept
+    )
+    length = ops.cast(steps - (1.0 - alive), "int32")
+    return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)
+
+
+def _keep(
+    decoder: Any,
+    memory: Tensor,
+    *,
+    max_length: int,
+    width: int,
+    never: Sequence[Word] = (),
+    no_repeat_ngram: int = 0,
+    must: Sequence[Word] = (),
+) -> _Kept:
+    """Run beam search to its end; with words that must come, `width` captions in each state, the last has them all."""
     batch, cells, dim = memory.shape
     after = transitions(must, decoder.vocab_size) if must else np.zeros((1, 1), np.int32)
     states = len(after)
@@ -205,15 +280,9 @@ def beam_search(
         return (position + 1, token, alive, tokens, ops.reshape(total, (rows,)), steps, attention, *cache)
 
     _, _, alive, tokens, total, steps, attention, *_ = ops.while_loop(_goes_on(max_length), step, state)
-    ranked = total / ops.power(ops.maximum(steps, 1.0), length_penalty)
-    ranked = ops.reshape(ops.where(total > 0.5 * _NEVER, ranked, _NEVER), (batch, beams))
-    lacking = np.arange(states)[::-1].repeat(width).astype("float32")
-    best = next_token(ranked - _LACKING * lacking) + ops.reshape(first_rows, (batch,))
-    tokens, alive, total, steps, attention = (
-        ops.take(kept, best, axis=0) for kept in (tokens, alive, total, steps, attention)
-    )
-    length = ops.cast(steps - (1.0 - alive), "int32")
-    return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)
+    alive, total, steps = (ops.reshape(every, (batch, beams)) for every in (alive, total, steps))
+    tokens = ops.reshape(tokens, (batch, beams, max_length))
+    return _Kept(tokens, alive, total, steps, ops.reshape(attention, (batch, beams, max_length, cells)))
 
 
 def _goes_on(max_length: int) -> Callable[..., Tensor]:

@@ -14,7 +14,8 @@ from zoo.preprocess.captioning import SPECIAL, UNKNOWN, WORD_SIGN, CaptionPrepro
 
 Word = tuple[int, ...]
 
-_BEAMS = 3
+_BEAMS = {"beam": 3, "consensus": 10}
+_MOST_VOTERS = 16  # the n-grams of all are compared with all
 _MOST_NEVER = 256
 _MOST_MUST = 4
 _MOST_STATES = 16
@@ -26,11 +27,11 @@ _ALWAYS = ("beam_width", "length_penalty", "max_length")
 class SearchOptions(BaseConfig):
     """Options of the search. Words are given as in a caption, one or several (`"tennis court"`)."""
 
-    search: str | None = setting(None, choices=("greedy", "beam", "sample"))
-    """Captioning: greedy, beam or sample; when not given, beam if beam_width is above 1 or a word must come, else
-    greedy."""
+    search: str | None = setting(None, choices=("greedy", "beam", "consensus", "sample"))
+    """Captioning: greedy, beam, consensus (of the captions that beam search keeps, the one most like all of them) or
+    sample; when not given, beam if beam_width is above 1 or a word must come, else greedy."""
     beam_width: int | None = setting(None, low=1, high=64)
-    """Captioning: captions that beam search keeps; 3 for beam search when not given."""
+    """Captioning: captions that beam search keeps; when not given 3, and for consensus 10 (at most 16)."""
     length_penalty: float = setting(1.0, low=0.0, high=5.0)
     """Captioning, beam search: exponent of the length by which a log-probability is divided; 0 prefers short ones."""
     max_length: int | None = setting(None, low=1)
@@ -65,15 +66,18 @@ class SearchOptions(BaseConfig):
 
     @property
     def kind(self) -> str:
-        """Which search it is: greedy, beam or sample."""
+        """Which search it is: greedy, beam, consensus or sample."""
         return self.search or ("beam" if (self.beam_width or 1) > 1 or self.must else "greedy")
 
     def check(self) -> None:
         """Check relations between fields."""
-        if self.kind != "beam" and (self.beam_width or 1) > 1:
+        if self.kind not in _BEAMS and (self.beam_width or 1) > 1:
             raise self.fail("beam_width", f"left out, or 1, where the search is '{self.kind}'")
-        if self.kind != "beam" and self.must:
-            raise self.fail("must", "left out unless the search is 'beam'")
+        if self.kind == "consensus" and not 2 <= (self.beam_width or 2) <= _MOST_VOTERS:
+            raise self.fail("beam_width", f"2 to {_MOST_VOTERS} where the search is 'consensus'")
+        for name in ("must", "length_penalty") if self.kind != "beam" else ():
+            if name in self.changed():
+                raise self.fail(name, "left out unless the search is 'beam'")
         for name in _SAMPLING if self.kind != "sample" else ():
             if name in self.changed():
                 raise self.fail(name, "left out unless the search is 'sample'")
@@ -98,7 +102,7 @@ class Plan(NamedTuple):
 
     Attributes:
         options: With every number that was left open.
-        width: Captions kept; 1 unless the search is beam search.
+        width: Captions kept; 1 unless the search is beam search or consensus.
         steps: Most tokens of a caption.
         never: Words that no caption may hold, as token ids.
         must: Words that every caption must hold, as token ids.
@@ -140,7 +144,7 @@ def plan_search(
     words = vocab_size - len(SPECIAL) - len(alone)
     if len(never) > _MOST_NEVER or not words:
         raise options.fail("never", f"at most {_MOST_NEVER} words that leave some of the vocabulary")
-    width = (options.beam_width or _BEAMS) if options.kind == "beam" else 1
+    width = options.beam_width or _BEAMS.get(options.kind, 1)
     if width > words:
         if options.beam_width is not None:
             raise ConfigError(f"Serving option beam_width is {width}; the vocabulary has fewer words.")
