@@ -9,6 +9,8 @@ compilation only:
 - `blocks`: `zoo.layers.TransformerEncoderBlock`, so that norms, hidden layers and residual dropout are ours too: what a
   model of the zoo is made of, and not a comparison of attention alone.
 - `sdpa`: a fused projection and `keras.ops.dot_product_attention`, which drops no scores and so does less work.
+- `products`: the matrix products of the model and of its gradients alone, on TensorFlow: what is left of a step when
+  all that lies between them costs nothing.
 - `torch`: the same model in PyTorch, eager, with `scaled_dot_product_attention`; measured when PyTorch is installed.
 
 `plain` is the default of Keras on a CPU, `xla` is `jit_compile=True`. Each round takes one step of every contender, in
@@ -104,6 +106,40 @@ def keras_step(model: keras.Model, compiled: bool, tokens: np.ndarray, labels: n
     return lambda: model.train_on_batch(tokens, labels)
 
 
+def products_step(args: argparse.Namespace) -> Step:
+    """The matrix products of one training step of the blocks, forward and backward, with nothing between them."""
+    import tensorflow as tf
+
+    def new(*shape: int) -> Any:
+        return tf.Variable(tf.random.normal(shape))
+
+    rows, width = args.batch * args.length, args.d_model
+    sizes = ((width, 3 * width), (width, width), (width, 4 * width), (4 * width, width))
+    dense = [(new(rows, i), new(i, o), new(rows, o)) for _ in range(args.layers) for i, o in sizes]
+    head = (args.batch, args.heads, args.length)
+    attention = [
+        [*(new(*head, width // args.heads) for _ in range(4)), new(*head, args.length), new(*head, args.length)]
+        for _ in range(args.layers)
+    ]
+
+    @tf.function
+    def products() -> Any:
+        made = []
+        for x, kernel, gradient in dense:
+            made += [
+                x @ kernel,
+                tf.matmul(gradient, kernel, transpose_b=True),
+                tf.matmul(x, gradient, transpose_a=True),
+            ]
+        for query, key, value, gradient, weights, slope in attention:  # slope: the gradient of the scores
+            made += [tf.matmul(query, key, transpose_b=True), weights @ value]
+            made += [tf.matmul(gradient, value, transpose_b=True), tf.matmul(weights, gradient, transpose_a=True)]
+            made += [slope @ key, tf.matmul(slope, query, transpose_a=True)]
+        return tf.add_n([tf.reshape(product, [-1])[0] for product in made])
+
+    return lambda: products().numpy()
+
+
 def torch_step(args: argparse.Namespace, tokens: np.ndarray, labels: np.ndarray) -> tuple[Step, int]:
     """One eager training step of the same model in PyTorch, and its number of weights."""
     import torch
@@ -171,6 +207,8 @@ def contenders(args: argparse.Namespace) -> tuple[dict[str, Step], int]:
             keras.utils.set_random_seed(0)
             model = keras_model(kind, args)
             steps[name], sizes[name] = keras_step(model, compiled, tokens, labels), model.count_params()
+    if keras.backend.backend() == "tensorflow":
+        steps["products"] = products_step(args)
     if importlib.util.find_spec("torch") is not None:
         steps["torch, eager"], sizes["torch, eager"] = torch_step(args, tokens, labels)
     if len(set(sizes.values())) != 1:
@@ -206,6 +244,8 @@ def report(times: dict[str, list[float]], weights: int, args: argparse.Namespace
         f"best stock / ours ({default})": min(stock.values()) / ours,
         f"best stock or sdpa / ours ({default})": min(v for k, v in median.items() if k[:4] in ("stoc", "sdpa")) / ours,
     }
+    if "products" in median:
+        ratios[f"stock ({default}) / products"] = stock[f"stock, {default}"] / median["products"]
     if "torch, eager" in median:
         ratios[f"ours ({default}) / torch"] = ours / median["torch, eager"]
         ratios["best ours / torch"] = min(v for k, v in median.items() if k.startswith("ours")) / median["torch, eager"]
