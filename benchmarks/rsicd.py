@@ -1,4 +1,4 @@
-"""RSICD: train what is compared, evaluate greedy and beam search after each stage, print one table.
+"""RSICD: train what is compared, evaluate every search after each stage, print one table.
 
     python -P benchmarks/rsicd.py --data-dir DIR [--out runs/rsicd] [--only floor recipe ...]
 
@@ -32,7 +32,11 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 """Recipe, changes to the model's configuration, and to that of training. The frozen ones have rewards as they are."""
 
-SEARCHES: dict[str, dict[str, Any]] = {"greedy": {}, "beam 3": {"beam_width": 3}}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "beam 3": {"beam_width": 3},
+    "consensus": {"search": "consensus"},
+}
 SPLIT = "valid"
 COLUMNS = ("bleu4", "cider", "rouge_l", "bleu4_novel", "cider_novel", "copied", "distinct2")
 

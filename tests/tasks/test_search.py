@@ -148,7 +148,7 @@ def test_the_consensus_of_all_captions(captioners: list[Captioner], rules: Rules
             ended = np.full((len(logs), STEPS + 1), PADDING, np.int32)
             for i, every in enumerate(logs):
                 ended[i, : len(logs[every])] = (*every, END)[: len(logs[every])]
-            votes = np.exp(np.array([values.sum() for values in logs.values()]) / 1.5)
+            votes = np.exp(np.array([values.sum() for values in logs.values()]) / 2)
             agreed = dict(zip(logs, np.array(ngram_similarity(ended[None]))[0] @ votes / votes.sum(), strict=True))
             assert agreed[words] == pytest.approx(max(agreed.values()), abs=1e-5)
             assert score == pytest.approx(float(logs[words].mean()), abs=1e-4)

@@ -5,12 +5,12 @@ may differ in one doubtful word and share all others. Minimum Bayes risk decodin
 caption of the highest expected similarity instead. Here, as in range voting (Borgeaud and Emerson 2020,
 arXiv:1908.06288, section 3), the captions that beam search has kept are both candidates and voters:
 
-    w(c) = softmax over the kept captions of log p(c) / 1.5
+    w(c) = sqrt(p(c)) / sum over c' of sqrt(p(c'))
     answer = argmax over c of  sum over c' of  w(c') * similarity(c, c')
 
 The similarity is the cosine of n-gram counts, averaged over n = 1 to 4: CIDEr (Vedantam et al. 2015, arXiv:1411.5726,
-equation 2) without its inverse document frequencies. The end counts as a token. A vote weighs by a flattened
-probability since beam search keeps the most probable captions only, and what it drops would flatten the rest.
+equation 2) without its inverse document frequencies. The end counts as a token. Roots of probabilities, since the kept
+captions stand for many more that are less probable; docs/adr/0016-search.md has what was measured.
 
 `keras.ops` only, static shapes, tensors of at most four dimensions: it converts to LiteRT's built-in operators.
 """
@@ -25,7 +25,6 @@ from zoo.preprocess.captioning import END, PADDING
 
 Tensor = Any
 _ORDERS = 4
-_TEMPERATURE = 1.5
 
 
 def expected_similarity(tokens: Tensor, ended: Tensor, log_probabilities: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ def expected_similarity(tokens: Tensor, ended: Tensor, log_probabilities: Tensor
         ended: float32 (B, K), 1 where a caption has ended, 0 where it broke off.
         log_probabilities: float32 (B, K) of the whole captions; -1e9 for what is none.
     """
-    votes = ops.softmax(log_probabilities * (1.0 / _TEMPERATURE), axis=-1)
+    votes = ops.softmax(0.5 * log_probabilities, axis=-1)  # of square roots
     return ops.squeeze(ops.matmul(ngram_similarity(_with_end(tokens, ended)), ops.expand_dims(votes, -1)), -1)
 
 

@@ -14,8 +14,8 @@ from zoo.preprocess.captioning import SPECIAL, UNKNOWN, WORD_SIGN, CaptionPrepro
 
 Word = tuple[int, ...]
 
-_BEAMS = {"beam": 3, "consensus": 10}
-_MOST_VOTERS = 16  # the n-grams of all are compared with all
+_BEAMS = {"beam": 3, "consensus": 16}
+_MOST_VOTERS = 32  # the n-grams of all are compared with all
 _MOST_NEVER = 256
 _MOST_MUST = 4
 _MOST_STATES = 16
@@ -31,7 +31,7 @@ class SearchOptions(BaseConfig):
     """Captioning: greedy, beam, consensus (of the captions that beam search keeps, the one most like all of them) or
     sample; when not given, beam if beam_width is above 1 or a word must come, else greedy."""
     beam_width: int | None = setting(None, low=1, high=64)
-    """Captioning: captions that beam search keeps; when not given 3, and for consensus 10 (at most 16)."""
+    """Captioning: captions that beam search keeps; when not given 3, and for consensus 16 (at most 32)."""
     length_penalty: float = setting(1.0, low=0.0, high=5.0)
     """Captioning, beam search: exponent of the length by which a log-probability is divided; 0 prefers short ones."""
     max_length: int | None = setting(None, low=1)
