@@ -1,9 +1,9 @@
 """Which of several captions the others agree with most.
 
-The caption of the highest probability is often not the one that says most of what the model believes: ten captions
-may differ in one doubtful word and share all others. Minimum Bayes risk decoding (Kumar and Byrne 2004) takes the
+The caption of the highest probability is often not the one that says most of what the model believes: captions may
+differ in one doubtful word and share all others. Minimum Bayes risk decoding (Kumar and Byrne 2004) takes the
 caption of the highest expected similarity instead. Here, as in range voting (Borgeaud and Emerson 2020,
-arXiv:1908.06288, section 3), the captions that beam search has kept are both candidates and voters:
+arXiv:1908.06288), the captions that beam search has kept are both candidates and voters:
 
     w(c) = sqrt(p(c)) / sum over c' of sqrt(p(c'))
     answer = argmax over c of  sum over c' of  w(c') * similarity(c, c')
