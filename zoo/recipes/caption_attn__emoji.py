@@ -4,8 +4,8 @@ Paper: Xu et al. 2015, Show, Attend and Tell (arXiv:1502.03044), with a Transfor
 
 Cost: about 5 minutes on 2 quiet cores (11 s an epoch); 26 epochs let `make demo` end in time on a machine half as fast.
 
-Measured by `python -P benchmarks/caption_seeds.py`, means of five trainings (standard error of the pictures; in brackets
-the smallest and largest of the five):
+Measured by `python -P benchmarks/caption_seeds.py`, means of five trainings (standard error of the pictures; in
+brackets the smallest and largest of the five):
 
 | search | variants (253): exact match | variants: CIDEr | test (212): CIDEr | test without flags (185): CIDEr |
 |---|---|---|---|---|
