@@ -18,7 +18,7 @@ import numpy as np
 
 import zoo
 from zoo.evaluations import evaluation_name
-from zoo.files import read_json, write_json
+from zoo.files import write_json
 from zoo.run import Run
 
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -33,12 +33,12 @@ def evaluations(folder: Path, seed: int, deal: int) -> dict[str, dict[str, Any]]
     """Return the stored evaluations of a run by name, training and evaluating where they are not there."""
     if not (folder / "history.json").exists():
         zoo.train("caption_attn", "emoji", out=folder, train={"seed": seed}, options={"seed": deal})
+    run = Run.load(folder)
     for split in SPLITS:
         for search in SEARCHES.values():
-            path = folder / "metrics.json"
-            if evaluation_name(split, search) not in (read_json(path) if path.exists() else {}):
-                Run.load(folder).evaluate(split, pictures=False, **search)
-    return dict(read_json(folder / "metrics.json"))
+            if evaluation_name(split, search) not in run.metrics:
+                run.evaluate(split, pictures=False, baselines=not search, **search)
+    return run.metrics
 
 
 def rows_of(stored: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:

@@ -76,12 +76,10 @@ def _with_weights(run: Path, weights: Path, new: Path) -> None:
 
 def evaluated(folder: Path, search: dict[str, Any], *, baselines: bool) -> dict[str, Any]:
     """Return the stored evaluation of a run folder, making it if it is not there."""
-    name = evaluation_name(SPLIT, search)
-    stored = read_json(folder / "metrics.json") if (folder / "metrics.json").exists() else {}
-    if name not in stored:
-        Run.load(folder).evaluate(SPLIT, pictures=False, baselines=baselines, **search)
-        stored = read_json(folder / "metrics.json")
-    return dict(stored[name])
+    name, run = evaluation_name(SPLIT, search), Run.load(folder)
+    if name not in run.metrics:
+        run.evaluate(SPLIT, pictures=False, baselines=baselines, **search)
+    return dict(run.metrics[name])
 
 
 def main() -> None:

@@ -99,17 +99,7 @@ def _walk(decoder: Any, memory: Tensor, max_length: int, choose: Callable[[Tenso
 
     `choose` gets log-probabilities (B, V), the tokens so far (B, T) and the position, and returns int32 (B,).
     """
-    batch, cells = memory.shape[0], memory.shape[1]
-    state = (
-        ops.zeros((), "int32"),
-        ops.full((batch,), START, "int32"),
-        ops.ones((batch,), "float32"),  # 1 while the caption goes on
-        ops.zeros((batch, max_length), "int32"),
-        ops.zeros((batch,), "float32"),
-        ops.zeros((batch,), "float32"),
-        ops.zeros((batch, max_length, cells), "float32"),
-        *decoder.start(memory, max_length),
-    )
+    state = _beginning(decoder, memory, max_length, ops.zeros((memory.shape[0],), "float32"))
 
     def step(position: Tensor, last: Tensor, alive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tokens, total, steps, attention, *cache = rest
@@ -117,15 +107,11 @@ def _walk(decoder: Any, memory: Tensor, max_length: int, choose: Callable[[Tenso
         token = choose(log_probs, tokens, position)
         chosen = ops.expand_dims(token, -1) == ops.expand_dims(ops.arange(log_probs.shape[-1], dtype="int32"), 0)
         total = total + alive * ops.sum(ops.where(chosen, log_probs, 0.0), axis=-1)
-        steps = steps + alive
-        alive = alive * _is_not_end(token)
-        token = token * ops.cast(alive, "int32")  # padding (0) from the end on
-        tokens, attention = _write(tokens, attention, position, token, weights * ops.expand_dims(alive, -1))
-        return (position + 1, token, alive, tokens, total, steps, attention, *cache)
+        said = _say(position, token, weights, alive, tokens, total, steps, attention)
+        return (*said, *cache)
 
     _, _, alive, tokens, total, steps, attention, *_ = ops.while_loop(_goes_on(max_length), step, state)
-    length = ops.cast(steps - (1.0 - alive), "int32")
-    return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)
+    return _found(tokens, alive, total, steps, attention)
 
 
 def beam_search(
@@ -213,11 +199,7 @@ def _answer(kept: _Kept, value: Tensor) -> Found:
     """Take the caption of the highest value (B, K) of each picture."""
     batch, beams = value.shape
     best = next_token(value) + ops.arange(batch, dtype="int32") * beams
-    tokens, alive, total, steps, attention = (
-        ops.take(ops.reshape(every, (batch * beams, *every.shape[2:])), best, axis=0) for every in kept
-    )
-    length = ops.cast(steps - (1.0 - alive), "int32")
-    return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)
+    return _found(*(ops.take(ops.reshape(every, (batch * beams, *every.shape[2:])), best, axis=0) for every in kept))
 
 
 def _keep(
@@ -238,17 +220,9 @@ def _keep(
     rows = batch * beams
     memory = ops.reshape(ops.repeat(ops.expand_dims(memory, 1), beams, axis=1), (rows, cells, dim))
     first_rows = ops.reshape(ops.arange(batch, dtype="int32") * beams, (batch, 1))
-    state = (
-        ops.zeros((), "int32"),
-        ops.full((rows,), START, "int32"),
-        ops.ones((rows,), "float32"),
-        ops.zeros((rows, max_length), "int32"),
-        # At first all beams are equal: only the first one of each picture counts.
-        ops.tile(ops.concatenate([ops.zeros((1,)), ops.full((beams - 1,), _NEVER)]), (batch,)),
-        ops.zeros((rows,), "float32"),
-        ops.zeros((rows, max_length, cells), "float32"),
-        *decoder.start(memory, max_length),
-    )
+    # At first all beams are equal: only the first one of each picture counts.
+    total = ops.tile(ops.concatenate([ops.zeros((1,)), ops.full((beams - 1,), _NEVER)]), (batch,))
+    state = _beginning(decoder, memory, max_length, total)
 
     def step(position: Tensor, last: Tensor, alive: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         tokens, total, steps, attention, *before = rest
@@ -273,11 +247,8 @@ def _keep(
         )
         # What a step leaves as it is belongs to the picture and is the same in all of its beams.
         cache = [now if now is old else ops.take(now, parent, axis=0) for now, old in zip(cache, before, strict=True)]
-        steps = steps + alive
-        alive = alive * _is_not_end(token)
-        token = token * ops.cast(alive, "int32")
-        tokens, attention = _write(tokens, attention, position, token, weights * ops.expand_dims(alive, -1))
-        return (position + 1, token, alive, tokens, ops.reshape(total, (rows,)), steps, attention, *cache)
+        said = _say(position, token, weights, alive, tokens, ops.reshape(total, (rows,)), steps, attention)
+        return (*said, *cache)
 
     _, _, alive, tokens, total, steps, attention, *_ = ops.while_loop(_goes_on(max_length), step, state)
     alive, total, steps = (ops.reshape(every, (batch, beams)) for every in (alive, total, steps))
@@ -333,11 +304,51 @@ def _is_not_end(token: Tensor) -> Tensor:
     return ops.cast(ops.not_equal(token, END), "float32")
 
 
-def _write(
-    tokens: Tensor, attention: Tensor, position: Tensor, token: Tensor, weights: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Put `token` (B,) and `weights` (B, N) at `position`, which holds 0 so far."""
+def _beginning(decoder: Any, memory: Tensor, max_length: int, total: Tensor) -> tuple[Tensor, ...]:
+    """Return the state of a search before its first step: what `_say` returns, and the decoder's cache.
+
+    `total` (rows,) are the log-probabilities that captions begin with; there is one caption for each row of the memory.
+    """
+    rows, cells = memory.shape[0], memory.shape[1]
+    return (
+        ops.zeros((), "int32"),
+        ops.full((rows,), START, "int32"),
+        ops.ones((rows,), "float32"),  # 1 while the caption goes on
+        ops.zeros((rows, max_length), "int32"),
+        total,
+        ops.zeros((rows,), "float32"),
+        ops.zeros((rows, max_length, cells), "float32"),
+        *decoder.start(memory, max_length),
+    )
+
+
+def _say(
+    position: Tensor,
+    token: Tensor,
+    weights: Tensor,
+    alive: Tensor,
+    tokens: Tensor,
+    total: Tensor,
+    steps: Tensor,
+    attention: Tensor,
+) -> tuple[Tensor, ...]:
+    """Put `token` (rows,) and `weights` (rows, N) at `position`, which holds 0 so far, of captions that go on.
+
+    Returns:
+        The next position, and of every caption its last token, whether it goes on, tokens, log-probability, steps and
+        attention.
+    """
+    steps = steps + alive
+    alive = alive * _is_not_end(token)
+    token = token * ops.cast(alive, "int32")  # padding (0) from the end on
+    weights = weights * ops.expand_dims(alive, -1)
     here = ops.equal(ops.arange(tokens.shape[1], dtype="int32"), position)
     tokens = tokens + ops.expand_dims(token, -1) * ops.expand_dims(ops.cast(here, "int32"), 0)
     slot = ops.reshape(ops.cast(here, "float32"), (1, -1, 1))
-    return tokens, attention + ops.expand_dims(weights, 1) * slot
+    return position + 1, token, alive, tokens, total, steps, attention + ops.expand_dims(weights, 1) * slot
+
+
+def _found(tokens: Tensor, alive: Tensor, total: Tensor, steps: Tensor, attention: Tensor) -> Found:
+    """Return one caption a picture as a search's answer."""
+    length = ops.cast(steps - (1.0 - alive), "int32")
+    return Found(tokens, length, total / ops.maximum(steps, 1.0), attention)

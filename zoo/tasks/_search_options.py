@@ -19,7 +19,7 @@ _MOST_VOTERS = 32  # the n-grams of all are compared with all
 _MOST_NEVER = 256
 _MOST_MUST = 4
 _MOST_STATES = 16
-_SAMPLING = ("temperature", "top_k", "top_p", "seed")
+_ONLY = {"beam": ("must", "length_penalty"), "sample": ("temperature", "top_k", "top_p", "seed")}
 _ALWAYS = ("beam_width", "length_penalty", "max_length")
 
 
@@ -75,12 +75,10 @@ class SearchOptions(BaseConfig):
             raise self.fail("beam_width", f"left out, or 1, where the search is '{self.kind}'")
         if self.kind == "consensus" and not 2 <= (self.beam_width or 2) <= _MOST_VOTERS:
             raise self.fail("beam_width", f"2 to {_MOST_VOTERS} where the search is 'consensus'")
-        for name in ("must", "length_penalty") if self.kind != "beam" else ():
-            if name in self.changed():
-                raise self.fail(name, "left out unless the search is 'beam'")
-        for name in _SAMPLING if self.kind != "sample" else ():
-            if name in self.changed():
-                raise self.fail(name, "left out unless the search is 'sample'")
+        for kind, names in _ONLY.items():
+            for name in names:
+                if kind != self.kind and name in self.changed():
+                    raise self.fail(name, f"left out unless the search is '{kind}'")
         for name in ("never", "must"):
             if not all(word.split() for word in getattr(self, name)):
                 raise self.fail(name, "words, none of them empty")
